@@ -1,0 +1,112 @@
+// Keeps the next segments of weights on their way to the device.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/device.h"
+#include "nvme/file.h"
+#include "nvme/io_engine.h"
+#include "nvme/transfer.h"
+
+namespace zerostream {
+
+// States of a fetch, in order: queued, reading, ready, released; or failed.
+enum class FetchState : uint8_t { kQueued, kReading, kReady, kReleased, kFailed };
+
+// The ticket of one fetch. Shared between who asked and the prefetcher.
+// Threads: any.
+class Fetch {
+ public:
+  virtual ~Fetch() = default;
+  virtual FetchState state() const = 0;
+  // Blocks until the bytes are in device memory (or on their way there, ordered by ready_event()).
+  // Returns the seconds that the caller was blocked: a stall. Rethrows the error of a failed fetch.
+  virtual double wait() = 0;
+  // Device memory of the segment, 4 KiB aligned. REQUIRES: wait() returned.
+  virtual std::byte* data() const = 0;
+  // What a compute stream must wait for before it reads data(); null where wait() suffices (CPU
+  // device).
+  virtual Event* ready_event() const = 0;
+};
+
+using FetchTicket = std::shared_ptr<Fetch>;
+
+// A run of a file to be fetched into a slot. `offset` is 4 KiB aligned; the file outlives the
+// prefetcher.
+struct FetchRequest {
+  const File* file = nullptr;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+};
+
+// One row (of an embedding table) to be read into memory at `target`, which has room for
+// row_staging_bytes(bytes). The row's first byte lands at target + offset % 4096.
+struct RowRequest {
+  const File* file = nullptr;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  std::byte* target = nullptr;
+};
+
+constexpr int64_t row_staging_bytes(int64_t row_bytes) {
+  return (row_bytes + 2 * 4096 - 2) / 4096 * 4096;
+}
+
+struct PrefetcherOptions {
+  IoEngineKind engine = IoEngineKind::kAuto;
+  TransferOptions transfer;
+  int queue_depth = 16;  // requests in flight
+  int64_t ring_bytes =
+      0;  // device memory for slots; at least the largest segment. Counted in the plan
+  int prefetch_depth =
+      4;  // most segments that hold slots ahead of the one in use; 0: fetched only when waited for
+};
+
+struct PrefetchCounters {
+  int64_t bytes_read = 0;
+  double reading_seconds = 0;  // time in which at least one request was in flight
+  int64_t fetches = 0;
+};
+
+// Takes fetches in order; for each: a slot from a ring of device memory, a read into it (on a
+// device that does not share host memory: into a pinned buffer and on by a copy stream). One
+// thread, one boost::asio::io_context; it owns the engine, the transfer queue and the slots.
+//
+// Slots are taken and given back in order of submission. A fetch waits for its slot without
+// blocking anything else. With depth d, at most d + 1 submitted fetches hold slots (the one in use,
+// and d ahead). With depth 0 a fetch starts when wait() is called on it. Threads: submit(),
+// read_rows() from one thread; release() from any, also from a stream's host task. Errors: never
+// thrown here but by the constructor; the Fetch fails and Fetch::wait() rethrows. After a failure
+// later fetches fail with the same error. Destruction: cancels what is queued, waits for what is in
+// flight.
+class Prefetcher {
+ public:
+  Prefetcher(Device& device, PrefetcherOptions options);
+  // Uses the given engine (tests: faulty, throttled, null).
+  Prefetcher(Device& device, PrefetcherOptions options, std::unique_ptr<IoEngine> engine);
+  ~Prefetcher();
+
+  // Queues a fetch. REQUIRES: request.bytes <= ring_bytes.
+  FetchTicket submit(const FetchRequest& request);
+  // The last reader is done: the slot may be reused. Allocates nothing, never blocks on I/O.
+  void release(const FetchTicket& ticket);
+  // Reads rows, ahead of queued segments, and returns when all are there. Throws the IoError of a
+  // row that failed. Returns the seconds that it took.
+  double read_rows(std::span<const RowRequest> rows);
+
+  PrefetchCounters counters() const;
+  std::string engine_name() const;
+  // Why faster ways were not taken ("io_uring: Operation not permitted (seccomp?)", "buffers not
+  // registered: ...").
+  const std::string& notes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace zerostream
