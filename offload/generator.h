@@ -1,0 +1,98 @@
+// The loop that turns requests into tokens: one model on one device, pass after pass.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/device.h"
+#include "base/kernels.h"
+#include "model/tokenizer.h"
+#include "offload/packed_store.h"
+#include "offload/placement.h"
+#include "offload/run_statistics.h"
+#include "prefetch/prefetcher.h"
+
+namespace zerostream {
+
+// What to generate. Values are checked by who makes it (offload/rows.h); `handle` names the request
+// in results.
+struct GenerationRequest {
+  uint64_t handle = 0;
+  std::vector<int32_t> prompt_tokens;  // at least one, ids below vocab_size
+  SamplingNumbers sampling;
+  uint64_t seed = 0;  // of this row: mixed from the job's seed and the row's id
+  int32_t max_new_tokens = 64;
+  int32_t min_new_tokens = 0;
+  std::vector<int32_t> stop_token_ids;    // end the row and stay out of its text; EOS ids are among
+                                          // them unless ignored
+  std::vector<std::string> stop_strings;  // end the row; cut off its text
+};
+
+enum class FinishReason : uint8_t { kStop, kLength, kError, kCancelled };
+
+struct TokenScore {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;
+};
+
+struct GenerationResult {
+  uint64_t handle = 0;
+  FinishReason reason = FinishReason::kLength;
+  std::vector<int32_t>
+      token_ids;  // without a stop token, with the tokens that carried a stop string
+  // Index into the decoded text where a stop string begins; npos: none. The text ends there.
+  size_t text_end = std::string::npos;
+  std::vector<TokenScore> scores;         // one per token if asked for
+  std::string error_code, error_message;  // for kError
+};
+
+// All callbacks come from the thread that calls run(), between passes, and must return soon.
+struct GenerationClient {
+  // The next request, or nothing. `idle`: no row is active; the call may then block until there is
+  // one. After it returned nothing while idle, run() ends.
+  std::function<std::optional<GenerationRequest>(bool idle)> next;
+  std::function<void(uint64_t handle, const TokenScore& token)> on_token;  // may be empty
+  std::function<void(GenerationResult result)> on_result;
+  std::function<bool(uint64_t handle)> cancelled;     // may be empty
+  std::function<void(const RunStatistics&)> on_pass;  // after every pass; may be empty
+};
+
+struct GeneratorOptions {
+  Placement placement;
+  PrefetcherOptions prefetch;  // ring_bytes 0: chosen from depth and the largest segments
+  bool direct = true;
+  int32_t max_sequences = 0;  // 0: from memory
+  int32_t token_budget = 0;   // 0: chosen
+  int32_t block_tokens = 16;
+  int64_t host_memory = 0;  // most bytes of all pools together
+};
+
+// Throws InfeasibleError when the pools do not fit, with the bytes of each.
+class Generator {
+ public:
+  // All references must outlive this. `tokenizer` may be null: then stop strings are refused.
+  Generator(const PackedStore& store, Device& device, Kernels& kernels, const Tokenizer* tokenizer,
+            const GeneratorOptions& options);
+  ~Generator();
+
+  // Serves requests until there are none, or until `*stop` becomes true (polled between passes):
+  // then rows in flight are dropped without a result. Throws the first error of I/O or device;
+  // results given before stay valid.
+  void run(const GenerationClient& client, const std::atomic<bool>& stop);
+
+  // The longest prompt + output that the KV memory holds for one row, at most the model's own
+  // limit.
+  int64_t max_context() const;
+  const RunStatistics& statistics() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace zerostream
