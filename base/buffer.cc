@@ -11,7 +11,7 @@
 
 namespace zerostream {
 
-Buffer allocate_host(int64_t bytes) {
+Buffer allocate_host(int64_t bytes, Residency residency) {
   if (bytes == 0) return {};
   const int64_t alignment = bytes >= kHugePageBytes ? kHugePageBytes : kTileBytes;
   const int64_t size = round_up(bytes, alignment);
@@ -23,7 +23,7 @@ Buffer allocate_host(int64_t bytes) {
   auto* start = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<int64_t>(base), alignment));
   if (alignment == kHugePageBytes)
     madvise(start, size, MADV_HUGEPAGE);  // refused: small pages, only slower
-  std::memset(start, 0, size);
+  if (residency == Residency::kNow) std::memset(start, 0, size);
   return {start, bytes, [base, mapped](std::byte*, int64_t) { munmap(base, mapped); }};
 }
 

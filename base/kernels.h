@@ -136,10 +136,12 @@ struct AttentionArgs {
   TensorView target;
 };
 
-// target = source in target's dtype. Any of fp32, fp16, bf16 on both sides.
+// target[i] = source[row_indices ? row_indices[i] : i] in target's dtype. Any of fp32, fp16, bf16
+// on both sides.
 struct ConvertArgs {
   TensorView source;
   TensorView target;
+  const int32_t* row_indices = nullptr;
 };
 
 // Picks a token for each row of `logits` (fp32 [rows, vocabulary]), see base/sampling.h. Rows are

@@ -1,0 +1,172 @@
+#include "model/forward.h"
+
+#include "base/require.h"
+
+namespace zerostream {
+
+Forward::Forward(const ModelConfig& config, const VectorTable& vectors, Activations& activations,
+                 Kernels& kernels, Stream& stream)
+    : config_(config),
+      vectors_(vectors),
+      activations_(activations),
+      kernels_(kernels),
+      stream_(stream) {}
+
+void Forward::begin(const PassView& pass, const KvLayerView* kv) {
+  require(pass.tokens > 0 && pass.tokens <= activations_.hidden.rows,
+          "a pass fits the activations");
+  require(pass.num_logit_rows <= activations_.logits.rows, "the pass's logits fit");
+  pass_ = pass;
+  kv_ = kv;
+}
+
+void Forward::embed(const EmbeddingRows& tokens, const EmbeddingRows& positions) {
+  const bool projects = activations_.embedded.cols > 0;
+  const TensorView target = rows(projects ? activations_.embedded : activations_.hidden);
+  kernels_.embed({tokens.table, tokens.dtype, tokens.byte_offsets, false, target}, stream_);
+  positions_ = positions;
+  if (projects) return;  // positions are added to the projected rows
+  if (positions.table != nullptr)
+    kernels_.embed({positions.table, positions.dtype, positions.byte_offsets, true, target},
+                   stream_);
+}
+
+void Forward::apply(const MatrixRun& run) {
+  const Activations& a = activations_;
+  const bool first = run.output_begin == 0;
+  const int64_t end = run.output_begin + run.outputs;
+  switch (run.role) {
+    case MatrixRole::kTokenEmbedding:
+    case MatrixRole::kPositionEmbedding:
+      throw InternalError("embeddings are read by row, not applied");
+
+    case MatrixRole::kProjectIn:
+      if (first) kernels_.convert({rows(a.embedded), rows(a.embedded_compute)}, stream_);
+      linear(run, rows(a.embedded_compute), rows(a.hidden), Epilogue::kStore, nullptr);
+      if (end == a.hidden.cols && positions_.table != nullptr)
+        kernels_.embed(
+            {positions_.table, positions_.dtype, positions_.byte_offsets, true, rows(a.hidden)},
+            stream_);
+      break;
+
+    case MatrixRole::kQkv:
+      if (first)
+        enter_block(VectorRole::kAttentionNormWeight, VectorRole::kAttentionNormBias, run.layer);
+      linear(run, rows(a.normed), rows(a.qkv), Epilogue::kStore,
+             vectors_.get(VectorRole::kQkvBias, run.layer));
+      if (end == a.qkv.cols) attend(run.layer);
+      break;
+
+    case MatrixRole::kAttentionOut:
+      linear(run, rows(a.attended), rows(a.hidden), Epilogue::kAdd,
+             vectors_.get(VectorRole::kAttentionOutBias, run.layer));
+      if (end == a.hidden.cols)
+        leave_block(VectorRole::kAttentionNormWeight, VectorRole::kAttentionNormBias, run.layer);
+      break;
+
+    case MatrixRole::kMlpUp:
+      if (first) enter_block(VectorRole::kMlpNormWeight, VectorRole::kMlpNormBias, run.layer);
+      linear(run, rows(a.normed), rows(a.mlp),
+             config_.mlp == MlpKind::kGated ? Epilogue::kGated : Epilogue::kActivate,
+             vectors_.get(VectorRole::kMlpUpBias, run.layer));
+      break;
+
+    case MatrixRole::kMlpDown:
+      linear(run, rows(a.mlp), rows(a.hidden), Epilogue::kAdd,
+             vectors_.get(VectorRole::kMlpDownBias, run.layer));
+      if (end == a.hidden.cols)
+        leave_block(VectorRole::kMlpNormWeight, VectorRole::kMlpNormBias, run.layer);
+      break;
+
+    case MatrixRole::kProjectOut:
+      if (first) gather_last();
+      linear(run, logit_rows(a.last_hidden), logit_rows(a.projected), Epilogue::kStore, nullptr);
+      break;
+
+    case MatrixRole::kHead: {
+      const bool projected = a.projected.cols > 0;
+      if (first && !projected) gather_last();
+      linear(run, logit_rows(projected ? a.projected : a.last_hidden), logit_rows(a.logits),
+             Epilogue::kStore, vectors_.get(VectorRole::kHeadBias));
+      break;
+    }
+  }
+}
+
+void Forward::normalise(VectorRole weight, VectorRole bias, int32_t layer, TensorView target) {
+  kernels_.norm({config_.norm, rows(activations_.hidden), vectors_.get(weight, layer),
+                 vectors_.get(bias, layer), config_.norm_epsilon, nullptr, target},
+                stream_);
+}
+
+// The residual stream becomes the input of a block's first product.
+void Forward::enter_block(VectorRole weight, VectorRole bias, int32_t layer) {
+  if (config_.norm_place == NormPlace::kPre)
+    normalise(weight, bias, layer, rows(activations_.normed));
+  else
+    kernels_.convert({rows(activations_.hidden), rows(activations_.normed)}, stream_);
+}
+
+void Forward::leave_block(VectorRole weight, VectorRole bias, int32_t layer) {
+  if (config_.norm_place == NormPlace::kPost)
+    normalise(weight, bias, layer, rows(activations_.hidden));
+}
+
+void Forward::attend(int32_t layer) {
+  const Activations& a = activations_;
+  WriteKvArgs write;
+  write.qkv = rows(a.qkv);
+  write.query_norm = vectors_.get(VectorRole::kQueryNorm, layer);
+  write.key_norm = vectors_.get(VectorRole::kKeyNorm, layer);
+  write.norm_epsilon = config_.norm_epsilon;
+  write.rope = config_.rope.kind;
+  write.rope_cols = static_cast<int32_t>(config_.rope.inverse_frequencies.size());
+  write.rope_cos = pass_.rope_cos;
+  write.rope_sin = pass_.rope_sin;
+  write.sequences = pass_.sequences;
+  write.num_sequences = pass_.num_sequences;
+  write.kv = kv_[layer];
+  write.query = rows(a.query);
+  kernels_.write_kv(write, stream_);
+
+  AttentionArgs attention;
+  attention.query = rows(a.query);
+  attention.kv = kv_[layer];
+  attention.sequences = pass_.sequences;
+  attention.num_sequences = pass_.num_sequences;
+  attention.scale = config_.attention_scale();
+  attention.sliding_window = config_.layers[layer].sliding_window;
+  attention.target = rows(a.attended);
+  kernels_.attention(attention, stream_);
+}
+
+// The rows whose logits are wanted, through the final norm.
+void Forward::gather_last() {
+  const TensorView source = rows(activations_.hidden);
+  const TensorView target = logit_rows(activations_.last_hidden);
+  if (config_.final_norm)
+    kernels_.norm(
+        {config_.norm, source, vectors_.get(VectorRole::kFinalNormWeight),
+         vectors_.get(VectorRole::kFinalNormBias), config_.norm_epsilon, pass_.logit_rows, target},
+        stream_);
+  else
+    kernels_.convert({source, target, pass_.logit_rows}, stream_);
+}
+
+void Forward::linear(const MatrixRun& run, TensorView source, TensorView target, Epilogue epilogue,
+                     const float* bias) {
+  const bool gated = epilogue == Epilogue::kGated;
+  LinearArgs args;
+  args.source = source;
+  args.weight = run.weight;
+  args.bias = bias == nullptr ? nullptr : bias + run.output_begin * (gated ? 2 : 1);
+  args.epilogue = epilogue;
+  args.activation =
+      gated || epilogue == Epilogue::kActivate ? config_.activation : Activation::kNone;
+  args.target = target.col_range(run.output_begin, run.outputs);
+  if (source.rows > 0) kernels_.linear(args, stream_);
+  flops_ += 2.0 * static_cast<double>(source.rows) * static_cast<double>(run.weight.outputs) *
+            static_cast<double>(run.weight.inputs);
+}
+
+}  // namespace zerostream
