@@ -42,22 +42,23 @@ class IoEngine {
   // Hands over all requests. REQUIRES: in flight + requests.size() <= capacity().
   virtual void submit(std::span<const IoRequest> requests) = 0;
   // Moves completions into `completions`, waiting until at least `min` came; returns how many. min
-  // <= in flight; 0 never blocks. EINTR is handled inside.
+  // <= in flight and <= completions.size(); 0 never blocks. EINTR is handled inside.
   virtual int reap(int min, std::span<IoCompletion> completions) = 0;
-  // Becomes readable when completions may be waiting; reading 8 bytes from it (an eventfd) resets
-  // it before reap().
+  // Becomes readable when completions may be waiting; for epoll and poll only, reap() resets it. A
+  // reap() that fills `completions` may leave more behind without waking anybody.
   virtual int event_fd() const = 0;
   // Registers the memory that later requests use, so that the kernel need not map it each time.
   // Optional: returns an empty string when done, or why it could not be (locked memory limit),
-  // after which requests work unregistered.
+  // after which requests work unregistered. REQUIRES: nothing in flight. The memory stays pinned as
+  // long as the engine lives.
   virtual std::string register_buffer(std::byte* data, int64_t bytes) = 0;
 };
 
 enum class IoEngineKind : uint8_t { kAuto, kUring, kLibaio, kThreads };
 
 // Makes an engine. kAuto tries io_uring, libaio, threads in turn; each rung that failed adds "name:
-// reason" to *skipped. A kind asked for by name that this machine or build lacks throws UsageError
-// with the reason.
+// reason" to *skipped (may be null). A kind asked for by name that this machine or build lacks
+// throws UsageError with the reason.
 std::unique_ptr<IoEngine> make_io_engine(IoEngineKind kind, int capacity, std::string* skipped);
 
 }  // namespace zerostream

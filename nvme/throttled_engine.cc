@@ -1,0 +1,154 @@
+#include "nvme/throttled_engine.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A descriptor that becomes readable when another one does, or at a time.
+class AlarmFd {
+ public:
+  explicit AlarmFd(int other) : epoll_(epoll_create1(EPOLL_CLOEXEC)), timer_(new_timer()) {
+    add(other);
+    add(timer_);
+  }
+  ~AlarmFd() {
+    close(timer_);
+    close(epoll_);
+  }
+  AlarmFd(const AlarmFd&) = delete;
+  AlarmFd& operator=(const AlarmFd&) = delete;
+
+  int fd() const { return epoll_; }
+  void set(Clock::time_point when) {
+    const auto since = when.time_since_epoch();
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
+    arm({{}, {seconds.count(), std::chrono::nanoseconds(since - seconds).count()}});
+  }
+  void clear() { arm({}); }
+  void wait() {
+    pollfd entry{epoll_, POLLIN, 0};
+    poll(&entry, 1, -1);
+  }
+
+ private:
+  static int new_timer() { return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }
+  void add(int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0)
+      throw IoError(std::string("cannot watch a descriptor: ") + std::strerror(errno), errno);
+  }
+  void arm(itimerspec when) { timerfd_settime(timer_, TFD_TIMER_ABSTIME, &when, nullptr); }
+
+  int epoll_;
+  int timer_;
+};
+
+class ThrottledEngine final : public IoEngine {
+ public:
+  ThrottledEngine(std::unique_ptr<IoEngine> engine, ThrottleOptions options)
+      : engine_(std::move(engine)),
+        options_(options),
+        random_(options.seed),
+        alarm_(engine_->event_fd()) {
+    arrived_.resize(static_cast<size_t>(engine_->capacity()));
+    held_.reserve(arrived_.size());
+  }
+
+  std::string name() const override { return "throttled " + engine_->name(); }
+  int capacity() const override { return engine_->capacity(); }
+  int event_fd() const override { return alarm_.fd(); }
+  std::string register_buffer(std::byte* data, int64_t bytes) override {
+    return engine_->register_buffer(data, bytes);
+  }
+
+  void submit(std::span<const IoRequest> requests) override {
+    if (in_flight_ == 0) link_free_ = std::max(link_free_, Clock::now());
+    in_flight_ += requests.size();
+    engine_->submit(requests);
+  }
+
+  int reap(int min, std::span<IoCompletion> completions) override {
+    size_t count = 0;
+    while (true) {
+      collect();
+      count += hand_out(completions.subspan(count));
+      set_alarm();
+      if (count >= static_cast<size_t>(min)) break;
+      alarm_.wait();
+    }
+    in_flight_ -= count;
+    return static_cast<int>(count);
+  }
+
+ private:
+  struct Held {
+    Clock::time_point due;
+    IoCompletion completion;
+  };
+
+  void collect() {
+    const int count = engine_->reap(0, arrived_);
+    for (const IoCompletion& completion : std::span(arrived_).first(static_cast<size_t>(count))) {
+      if (options_.bytes_per_second > 0)
+        link_free_ += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+            static_cast<double>(std::max<int64_t>(completion.result, 0)) /
+            options_.bytes_per_second));
+      const std::chrono::microseconds extra(
+          std::uniform_int_distribution<int64_t>(0, options_.jitter_us)(random_));
+      held_.push_back({std::max(link_free_, Clock::now()) + extra, completion});
+    }
+  }
+
+  size_t hand_out(std::span<IoCompletion> completions) {
+    const Clock::time_point now = Clock::now();
+    size_t count = 0;
+    std::erase_if(held_, [&](const Held& held) {
+      if (held.due > now || count == completions.size()) return false;
+      completions[count++] = held.completion;
+      return true;
+    });
+    return count;
+  }
+
+  void set_alarm() {
+    if (held_.empty()) return alarm_.clear();
+    alarm_.set(std::min_element(held_.begin(), held_.end(), [](const Held& a, const Held& b) {
+                 return a.due < b.due;
+               })->due);
+  }
+
+  std::unique_ptr<IoEngine> engine_;
+  ThrottleOptions options_;
+  std::mt19937_64 random_;
+  AlarmFd alarm_;
+  Clock::time_point link_free_{};
+  size_t in_flight_ = 0;
+  std::vector<IoCompletion> arrived_;
+  std::vector<Held> held_;
+};
+
+}  // namespace
+
+std::unique_ptr<IoEngine> make_throttled_engine(std::unique_ptr<IoEngine> engine,
+                                                ThrottleOptions options) {
+  return std::make_unique<ThrottledEngine>(std::move(engine), options);
+}
+
+}  // namespace zerostream
