@@ -28,8 +28,10 @@ struct GenerationRequest {
   uint64_t seed = 0;  // of this row: mixed from the job's seed and the row's id
   int32_t max_new_tokens = 64;
   int32_t min_new_tokens = 0;
-  std::vector<int32_t> stop_token_ids;    // end the row and stay out of its text; EOS ids are among
-                                          // them unless ignored
+  // End the row and stay out of its text; EOS ids are among them unless ignored. None comes before
+  // min_new_tokens.
+  std::vector<int32_t> stop_token_ids;
+  // them unless ignored
   std::vector<std::string> stop_strings;  // end the row; cut off its text
 };
 
@@ -64,12 +66,18 @@ struct GenerationClient {
 
 struct GeneratorOptions {
   Placement placement;
-  PrefetcherOptions prefetch;  // ring_bytes 0: chosen from depth and the largest segments
-  bool direct = true;
-  int32_t max_sequences = 0;  // 0: from memory
-  int32_t token_budget = 0;   // 0: chosen
-  int32_t block_tokens = 16;
-  int64_t host_memory = 0;  // most bytes of all pools together
+  int64_t host_memory = 0;      // most bytes of all pools together
+  int32_t max_sequences = 0;    // rows in a pass; 0: from memory
+  int32_t token_budget = 0;     // tokens in a pass; 0: from memory
+  int32_t block_tokens = 16;    // positions in a KV block
+  int32_t prefetch_depth = -1;  // segments fetched ahead; -1: chosen, 0: no overlap
+  IoEngineKind io_engine = IoEngineKind::kAuto;
+  int32_t queue_depth = 16;               // requests in flight
+  int64_t block_size = int64_t{4} << 20;  // bytes of a request
+  int32_t max_retries = 0;                // of a read that failed with EIO
+  bool direct = true;                     // O_DIRECT where the file system has it
+  std::function<std::unique_ptr<IoEngine>()>
+      make_engine;  // for streaming, instead of io_engine (tests: faults)
 };
 
 // Throws InfeasibleError when the pools do not fit, with the bytes of each.

@@ -1,0 +1,148 @@
+#include "offload/layer_scheduler.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/require.h"
+#include "model/rope.h"
+
+namespace zerostream {
+namespace {
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, Schedule schedule,
+                               int64_t max_tokens, int64_t max_sequences)
+    : parts_(parts),
+      schedule_(std::move(schedule)),
+      stream_(parts.device->make_compute_stream()),
+      done_(parts.device->make_event()),
+      activations_(parts.store->config(), parts.store->dtype(), max_tokens, max_sequences,
+                   *parts.device),
+      forward_(parts.store->config(), parts.resident->vectors(), activations_, *parts.kernels,
+               *stream_),
+      token_rows_(MatrixRole::kTokenEmbedding, *parts.store, *parts.resident, *parts.weights,
+                  parts.prefetcher, max_tokens, *parts.device),
+      position_rows_(MatrixRole::kPositionEmbedding, *parts.store, *parts.resident, *parts.weights,
+                     parts.prefetcher, max_tokens, *parts.device),
+      tickets_(schedule_.prologue.size() + 1),
+      digest_checked_(parts.store->segments().size(), false) {
+  const size_t rope_elements = max_tokens * parts.store->config().rope.inverse_frequencies.size();
+  rope_cos_.resize(rope_elements);
+  rope_sin_.resize(rope_elements);
+  row_requests_.reserve(2 * max_tokens);
+}
+
+LayerScheduler::~LayerScheduler() {
+  try {
+    stream_->synchronize();
+  } catch (...) {  // already thrown by run()
+  }
+}
+
+void LayerScheduler::run(const PassBatch& batch, const SampleRow* rows, SampleResult* results) {
+  const auto fetch = [this](const Step& step) {
+    const Segment& segment = parts_.store->segments()[step.segment];
+    tickets_[next_submitted_++ % tickets_.size()] =
+        parts_.prefetcher->submit({parts_.weights, segment.offset, segment.bytes});
+  };
+  if (!started_) std::for_each(schedule_.prologue.begin(), schedule_.prologue.end(), fetch);
+  started_ = true;
+
+  fill_rope_tables(batch);
+  forward_.begin({static_cast<int64_t>(batch.tokens.size()), batch.sequences.data(),
+                  static_cast<int32_t>(batch.sequences.size()), rope_cos_.data(), rope_sin_.data(),
+                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size())},
+                 parts_.kv->layers());
+  for (const Step& step : schedule_.pass) {
+    switch (step.kind) {
+      case StepKind::kFetch:
+        fetch(step);
+        break;
+      case StepKind::kEmbed:
+        embed(batch);
+        break;
+      case StepKind::kApply:
+        apply(step);
+        break;
+      case StepKind::kRelease:
+        release();
+        break;
+    }
+  }
+  const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  if (logit_rows > 0)
+    parts_.kernels->sample({activations_.logits.row_range(0, logit_rows), rows, results}, *stream_);
+  stream_->record(*done_);
+  done_->wait();
+}
+
+void LayerScheduler::fill_rope_tables(const PassBatch& batch) {
+  const RopeConfig& rope = parts_.store->config().rope;
+  const size_t cols = rope.inverse_frequencies.size();
+  for (size_t i = 0; cols > 0 && i < batch.positions.size(); ++i)
+    fill_rope(rope, batch.positions[i], &rope_cos_[i * cols], &rope_sin_[i * cols]);
+}
+
+void LayerScheduler::embed(const PassBatch& batch) {
+  row_requests_.clear();
+  const EmbeddingRows tokens = token_rows_.locate(batch.tokens, 0, row_requests_);
+  EmbeddingRows positions;
+  if (position_rows_.exists())
+    positions = position_rows_.locate(batch.positions, parts_.store->config().position_offset,
+                                      row_requests_);
+  if (!row_requests_.empty()) stall_seconds_ += parts_.prefetcher->read_rows(row_requests_);
+  forward_.embed(tokens, positions);
+  note_when_finished();
+}
+
+void LayerScheduler::apply(const Step& step) {
+  const Segment& segment = parts_.store->segments()[step.segment];
+  if (step.segment != current_segment_) {
+    const std::byte* resident = parts_.resident->segment(step.segment);
+    current_ = resident != nullptr ? resident : wait_for(step.segment);
+    current_segment_ = step.segment;
+  }
+  const StoredMatrix& matrix = segment.matrices[step.matrix];
+  forward_.apply(
+      {matrix.role, matrix.layer, matrix.weight(current_), matrix.output_begin, matrix.outputs});
+  note_when_finished();
+}
+
+const std::byte* LayerScheduler::wait_for(int32_t index) {
+  Fetch& fetch = *tickets_[next_used_ % tickets_.size()];
+  const double blocked_seconds = fetch.wait();
+  if (finished_ == enqueued_) {  // the stream waited too, at least for a part of it
+    const double idle_seconds = 1e-9 * static_cast<double>(now_ns() - finished_at_ns_);
+    stall_seconds_ += std::min(blocked_seconds, idle_seconds);
+  }
+  if (fetch.ready_event() != nullptr) stream_->wait(*fetch.ready_event());
+  if (!digest_checked_[index]) {
+    check_digest(parts_.store->segments()[index], fetch.data(), parts_.weights->path());
+    digest_checked_[index] = true;
+  }
+  return fetch.data();
+}
+
+void LayerScheduler::release() {
+  stream_->run_on_host([prefetcher = parts_.prefetcher,
+                        ticket = std::move(tickets_[next_used_++ % tickets_.size()])] {
+    prefetcher->release(ticket);
+  });
+  current_segment_ = -1;
+}
+
+void LayerScheduler::note_when_finished() {
+  stream_->run_on_host([this, step = ++enqueued_] {
+    finished_at_ns_ = now_ns();
+    finished_ = step;
+  });
+}
+
+}  // namespace zerostream

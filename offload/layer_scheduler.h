@@ -1,0 +1,82 @@
+// Runs passes: weights come and go as the schedule says, kernels follow.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "base/device.h"
+#include "base/kernels.h"
+#include "model/activations.h"
+#include "model/forward.h"
+#include "offload/embedding_reader.h"
+#include "offload/kv_pool.h"
+#include "offload/pass_batch.h"
+#include "offload/resident_weights.h"
+#include "offload/schedule.h"
+#include "prefetch/prefetcher.h"
+
+namespace zerostream {
+
+// What a LayerScheduler works with; everything outlives it. `prefetcher` is null when all segments
+// are resident.
+struct LayerSchedulerParts {
+  const PackedStore* store = nullptr;
+  const File* weights = nullptr;
+  const ResidentWeights* resident = nullptr;
+  const KvPool* kv = nullptr;
+  Prefetcher* prefetcher = nullptr;
+  Device* device = nullptr;
+  Kernels* kernels = nullptr;
+};
+
+// Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
+// for fetches; the compute stream runs behind it. A slot is released by a host task of the stream,
+// after its last reader.
+//
+// Threads: one. Errors: run() throws the error of a fetch, a digest or the device; the scheduler is
+// unusable afterwards.
+class LayerScheduler {
+ public:
+  LayerScheduler(const LayerSchedulerParts& parts, Schedule schedule, int64_t max_tokens,
+                 int64_t max_sequences);
+  ~LayerScheduler();  // waits for the stream
+
+  // Computes one pass and draws a token for each of batch.logit_rows: rows[i] into results[i].
+  // Returns when done.
+  void run(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
+
+  // Seconds in which the compute stream had nothing to do because weights were not there yet.
+  double stall_seconds() const { return stall_seconds_; }
+  double flops() const { return forward_.flops(); }
+
+ private:
+  void embed(const PassBatch& batch);
+  void fill_rope_tables(const PassBatch& batch);
+  void apply(const Step& step);
+  const std::byte* wait_for(int32_t segment);
+  void release();
+  void note_when_finished();
+
+  LayerSchedulerParts parts_;
+  Schedule schedule_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Event> done_;
+  Activations activations_;
+  Forward forward_;
+  EmbeddingReader token_rows_, position_rows_;
+  std::vector<RowRequest> row_requests_;
+  std::vector<float> rope_cos_, rope_sin_;
+  std::vector<FetchTicket> tickets_;  // fetches in order of submission, a ring
+  size_t next_submitted_ = 0, next_used_ = 0;
+  const std::byte* current_ = nullptr;  // of the segment in use
+  int32_t current_segment_ = -1;
+  std::vector<bool> digest_checked_;
+  int64_t enqueued_ = 0;              // kernels' steps so far
+  std::atomic<int64_t> finished_{0};  // of them, done by the stream
+  std::atomic<int64_t> finished_at_ns_{0};
+  bool started_ = false;
+  double stall_seconds_ = 0;
+};
+
+}  // namespace zerostream
