@@ -45,9 +45,8 @@ struct TokenScore {
 struct GenerationResult {
   uint64_t handle = 0;
   FinishReason reason = FinishReason::kLength;
-  std::vector<int32_t>
-      token_ids;  // without a stop token, with the tokens that carried a stop string
-  // Index into the decoded text where a stop string begins; npos: none. The text ends there.
+  std::vector<int32_t> token_ids;     // all that were generated, a stop token included
+  bool ends_with_stop_token = false;  // the last token ended the row and is no part of its text
   size_t text_end = std::string::npos;
   std::vector<TokenScore> scores;         // one per token if asked for
   std::string error_code, error_message;  // for kError
