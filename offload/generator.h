@@ -31,7 +31,6 @@ struct GenerationRequest {
   // End the row and stay out of its text; EOS ids are among them unless ignored. None comes before
   // min_new_tokens.
   std::vector<int32_t> stop_token_ids;
-  // them unless ignored
   std::vector<std::string> stop_strings;  // end the row; cut off its text
 };
 
@@ -47,6 +46,7 @@ struct GenerationResult {
   FinishReason reason = FinishReason::kLength;
   std::vector<int32_t> token_ids;     // all that were generated, a stop token included
   bool ends_with_stop_token = false;  // the last token ended the row and is no part of its text
+  // Where a stop string begins in the decoded text, which ends there; npos: none came.
   size_t text_end = std::string::npos;
   std::vector<TokenScore> scores;         // one per token if asked for
   std::string error_code, error_message;  // for kError
