@@ -45,7 +45,8 @@ class IoEngine {
   // <= in flight and <= completions.size(); 0 never blocks. EINTR is handled inside.
   virtual int reap(int min, std::span<IoCompletion> completions) = 0;
   // Becomes readable when completions may be waiting; for epoll and poll only, reap() resets it. A
-  // reap() that fills `completions` may leave more behind without waking anybody.
+  // reap() that fills `completions` may leave more behind without waking anybody. The waiting call
+  // may be interrupted (EINTR) by an engine's own work.
   virtual int event_fd() const = 0;
   // Registers the memory that later requests use, so that the kernel need not map it each time.
   // Optional: returns an empty string when done, or why it could not be (locked memory limit),

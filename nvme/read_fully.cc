@@ -16,16 +16,29 @@ namespace {
 constexpr int64_t kBounceBytes = int64_t{1} << 20;
 constexpr int64_t kMostBytesOfCall = int64_t{1} << 30;
 
-// One call; throws what is no reason to try again. 0 for those that are.
+// Bytes moved, 0 at the end of the file, or -errno.
 int64_t move_some(IoRequest::Kind kind, const File& file, int64_t offset, std::byte* data,
                   int64_t bytes) {
   const auto size = static_cast<size_t>(std::min(bytes, kMostBytesOfCall));
-  const ssize_t result = kind == IoRequest::Kind::kRead ? pread(file.fd(), data, size, offset)
-                                                        : pwrite(file.fd(), data, size, offset);
-  if (result > 0) return result;
-  if (result < 0 && (errno == EINTR || errno == EAGAIN)) return 0;
-  throw transfer_error(kind, file,
-                       {.offset = offset, .bytes = bytes, .error = result < 0 ? errno : 0});
+  while (true) {
+    const ssize_t result = kind == IoRequest::Kind::kRead ? pread(file.fd(), data, size, offset)
+                                                          : pwrite(file.fd(), data, size, offset);
+    if (result >= 0) return result;
+    if (errno != EINTR && errno != EAGAIN) return -errno;
+  }
+}
+
+void move_all(IoRequest::Kind kind, const File& file, int64_t offset, std::byte* data,
+              int64_t bytes) {
+  while (bytes > 0) {
+    const int64_t moved = move_some(kind, file, offset, data, bytes);
+    if (moved <= 0)
+      throw transfer_error(kind, file,
+                           {.offset = offset, .bytes = bytes, .error = static_cast<int>(-moved)});
+    offset += moved;
+    data += moved;
+    bytes -= moved;
+  }
 }
 
 void read_through_bounce(const File& file, int64_t offset, std::byte* data, int64_t bytes) {
@@ -37,9 +50,11 @@ void read_through_bounce(const File& file, int64_t offset, std::byte* data, int6
     const int64_t span = std::min(round_up(lead + bytes, alignment), bounce.size());
     const int64_t came =
         move_some(IoRequest::Kind::kRead, file, offset - lead, bounce.data(), span);
-    if (came == 0) continue;
     if (came <= lead)
-      throw transfer_error(IoRequest::Kind::kRead, file, {.offset = offset, .bytes = bytes});
+      throw transfer_error(IoRequest::Kind::kRead, file,
+                           {.offset = offset,
+                            .bytes = bytes,
+                            .error = static_cast<int>(-std::min<int64_t>(came, 0))});
     const int64_t useful = std::min(came - lead, bytes);
     std::memcpy(data, bounce.data() + lead, static_cast<size_t>(useful));
     offset += useful;
@@ -51,26 +66,16 @@ void read_through_bounce(const File& file, int64_t offset, std::byte* data, int6
 }  // namespace
 
 void read_fully(const File& file, int64_t offset, std::byte* data, int64_t bytes) {
-  if (file.direct()) return read_through_bounce(file, offset, data, bytes);
-  while (bytes > 0) {
-    const int64_t moved = move_some(IoRequest::Kind::kRead, file, offset, data, bytes);
-    offset += moved;
-    data += moved;
-    bytes -= moved;
-  }
+  if (file.direct())
+    read_through_bounce(file, offset, data, bytes);
+  else
+    move_all(IoRequest::Kind::kRead, file, offset, data, bytes);
 }
 
 void write_fully(const File& file, int64_t offset, const std::byte* data, int64_t bytes) {
-  const int64_t alignment = file.alignment();
-  require((offset | bytes | reinterpret_cast<int64_t>(data)) % alignment == 0,
+  require((offset | bytes | reinterpret_cast<int64_t>(data)) % file.alignment() == 0,
           "a write to a direct file is aligned");
-  while (bytes > 0) {
-    const int64_t moved =
-        move_some(IoRequest::Kind::kWrite, file, offset, const_cast<std::byte*>(data), bytes);
-    offset += moved;
-    data += moved;
-    bytes -= moved;
-  }
+  move_all(IoRequest::Kind::kWrite, file, offset, const_cast<std::byte*>(data), bytes);
 }
 
 }  // namespace zerostream

@@ -35,7 +35,7 @@ struct Transfer {
   // Called from pump() in the pumping thread, once; it may submit, and must not throw. `error` is
   // null on success, else an IoError with path, offset, bytes and errno (0 for a file that ends too
   // early).
-  std::function<void(std::exception_ptr error)> done;
+  std::function<void(std::exception_ptr error)> done = nullptr;
 };
 
 // Cuts transfers into blocks, keeps the engine's queue full in order of submission, resumes short
