@@ -12,10 +12,8 @@
 #include "base/device.h"
 #include "base/kernels.h"
 #include "model/tokenizer.h"
-#include "offload/packed_store.h"
-#include "offload/placement.h"
+#include "offload/model_runtime.h"
 #include "offload/run_statistics.h"
-#include "prefetch/prefetcher.h"
 
 namespace zerostream {
 
@@ -63,28 +61,12 @@ struct GenerationClient {
   std::function<void(const RunStatistics&)> on_pass;  // after every pass; may be empty
 };
 
-struct GeneratorOptions {
-  Placement placement;
-  int64_t host_memory = 0;      // most bytes of all pools together
-  int32_t max_sequences = 0;    // rows in a pass; 0: from memory
-  int32_t token_budget = 0;     // tokens in a pass; 0: from memory
-  int32_t block_tokens = 16;    // positions in a KV block
-  int32_t prefetch_depth = -1;  // segments fetched ahead; -1: chosen, 0: no overlap
-  IoEngineKind io_engine = IoEngineKind::kAuto;
-  int32_t queue_depth = 16;               // requests in flight
-  int64_t block_size = int64_t{4} << 20;  // bytes of a request
-  int32_t max_retries = 0;                // of a read that failed with EIO
-  bool direct = true;                     // O_DIRECT where the file system has it
-  std::function<std::unique_ptr<IoEngine>()>
-      make_engine;  // for streaming, instead of io_engine (tests: faults)
-};
-
 // Throws InfeasibleError when the pools do not fit, with the bytes of each.
 class Generator {
  public:
   // All references must outlive this. `tokenizer` may be null: then stop strings are refused.
   Generator(const PackedStore& store, Device& device, Kernels& kernels, const Tokenizer* tokenizer,
-            const GeneratorOptions& options);
+            const RuntimeOptions& options);
   ~Generator();
 
   // Serves requests until there are none, or until `*stop` becomes true (polled between passes):
@@ -95,6 +77,7 @@ class Generator {
   // The longest prompt + output that the KV memory holds for one row, at most the model's own
   // limit.
   int64_t max_context() const;
+  const MemoryPlan& plan() const;
   const RunStatistics& statistics() const;
 
  private:

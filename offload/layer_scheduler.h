@@ -46,6 +46,9 @@ class LayerScheduler {
   // Returns when done.
   void run(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
 
+  // Raw logits of the last pass, a row for each of its logit_rows. Valid until the next run().
+  TensorView logits() const { return activations_.logits; }
+
   // Seconds in which the compute stream had nothing to do because weights were not there yet.
   double stall_seconds() const { return stall_seconds_; }
   double flops() const { return forward_.flops(); }

@@ -1,0 +1,61 @@
+// A model made ready to run: its memory planned and taken, its weights loaded or streaming.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "base/device.h"
+#include "base/kernels.h"
+#include "nvme/io_engine.h"
+#include "offload/kv_pool.h"
+#include "offload/layer_scheduler.h"
+#include "offload/memory_plan.h"
+#include "offload/packed_store.h"
+#include "offload/placement.h"
+#include "offload/run_statistics.h"
+
+namespace zerostream {
+
+struct RuntimeOptions {
+  Placement placement;
+  int64_t host_memory = 0;      // most bytes of all pools together
+  int32_t max_sequences = 0;    // rows in a pass; 0: from memory
+  int32_t token_budget = 0;     // tokens in a pass; 0: from memory
+  int32_t block_tokens = 16;    // positions in a KV block
+  int32_t prefetch_depth = -1;  // segments fetched ahead; -1: chosen, 0: no overlap
+  IoEngineKind io_engine = IoEngineKind::kAuto;
+  int32_t queue_depth = 16;               // requests in flight
+  int64_t block_size = int64_t{4} << 20;  // bytes of a request
+  int32_t max_retries = 0;                // of a read that failed with EIO
+  bool direct = true;                     // O_DIRECT where the file system has it
+  std::function<std::unique_ptr<IoEngine>()>
+      make_engine;  // for streaming, instead of io_engine (tests: faults)
+};
+
+// Owns what a LayerScheduler works with. Errors of the constructor: InfeasibleError when the pools
+// do not fit, with the bytes of each; CheckpointError for damaged weights; IoError. Threads: one.
+class ModelRuntime {
+ public:
+  // store, device and kernels must outlive this.
+  ModelRuntime(const PackedStore& store, Device& device, Kernels& kernels,
+               const RuntimeOptions& options);
+  ~ModelRuntime();
+
+  const PackedStore& store() const;
+  const MemoryPlan& plan() const;
+  KvPool& kv();
+  LayerScheduler& scheduler();
+  // The longest prompt + output of one row: what the KV memory holds, at most the model's own
+  // limit.
+  int64_t max_context() const;
+  // What is known of memory, loading, stalls, reads and arithmetic so far; tokens and passes are
+  // its user's to count.
+  void update(RunStatistics& statistics) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace zerostream
