@@ -1,0 +1,135 @@
+// What the tests of kernels share: matrices, paged KV, comparisons.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/kernels.h"
+#include "base/tensor.h"
+#include "cpu/cpu_device.h"
+
+namespace zerostream {
+
+// Owned elements of a float dtype at a 64-byte boundary, zero at first. `stride` 0: rows lie
+// together.
+class Matrix {
+ public:
+  Matrix(DType dtype, int64_t rows, int64_t cols, int64_t stride = 0)
+      : view_{nullptr, dtype, rows, cols, stride == 0 ? cols : stride} {
+    bytes_ = dtype_bytes(dtype, rows * view_.row_stride);
+    memory_.reset(static_cast<std::byte*>(
+        std::aligned_alloc(64, static_cast<size_t>(round_up(std::max<int64_t>(bytes_, 1), 64)))));
+    std::memset(memory_.get(), 0, static_cast<size_t>(bytes_));
+    view_.data = memory_.get();
+  }
+
+  const TensorView& view() const { return view_; }
+  int64_t rows() const { return view_.rows; }
+  int64_t cols() const { return view_.cols; }
+  float at(int64_t row, int64_t col) const { return load_float(view_.row(row), view_.dtype, col); }
+  void set(int64_t row, int64_t col, float value) {
+    store_float(view_.row(row), view_.dtype, col, value);
+  }
+  Matrix& fill(const std::vector<float>& values) {
+    for (int64_t i = 0; i < rows() * cols(); ++i)
+      set(i / cols(), i % cols(), values.at(static_cast<size_t>(i)));
+    return *this;
+  }
+  Matrix& randomise(std::mt19937& random, float scale = 1.0f) {
+    std::normal_distribution<float> normal(0.0f, scale);
+    for (int64_t i = 0; i < rows() * cols(); ++i) set(i / cols(), i % cols(), normal(random));
+    return *this;
+  }
+  const float* floats() const { return reinterpret_cast<const float*>(view_.data); }
+  std::vector<float> values() const {
+    std::vector<float> all;
+    for (int64_t i = 0; i < rows() * cols(); ++i) all.push_back(at(i / cols(), i % cols()));
+    return all;
+  }
+  // The bytes of a row, for comparisons to the bit.
+  std::string row_bytes(int64_t row) const {
+    return {reinterpret_cast<const char*>(view_.row(row)),
+            static_cast<size_t>(dtype_bytes(view_.dtype, cols()))};
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  TensorView view_;
+  int64_t bytes_ = 0;
+  std::unique_ptr<std::byte, Free> memory_;
+};
+
+// Sum of squared differences over sum of squares; NaN if either holds a NaN.
+inline double nmse(const Matrix& actual, const Matrix& expected) {
+  double error = 0, power = 1e-30;
+  for (int64_t row = 0; row < expected.rows(); ++row)
+    for (int64_t col = 0; col < expected.cols(); ++col) {
+      const double truth = expected.at(row, col);
+      error += (actual.at(row, col) - truth) * (actual.at(row, col) - truth);
+      power += truth * truth;
+    }
+  return error / power;
+}
+
+// How far fp32 sums, rounded to `dtype`, may be from the truth rounded to it.
+inline double nmse_limit(DType dtype) {
+  return dtype == DType::kF32 ? 1e-11 : dtype == DType::kF16 ? 1e-7 : 1e-5;
+}
+
+// KV blocks whose unwritten cells are NaN, so that reading one shows.
+class KvPool {
+ public:
+  KvPool(DType dtype, int32_t kv_heads, int32_t head_dim, int32_t block_tokens, int32_t blocks) {
+    view_ = {nullptr, dtype, 0, block_tokens, kv_heads, head_dim};
+    view_.block_bytes = round_up(2 * kv_heads * view_.head_bytes(), 64) + 64;
+    memory_.assign(static_cast<size_t>(view_.block_bytes * blocks), std::byte{0xff});
+    view_.base = memory_.data();
+  }
+
+  const KvLayerView& view() const { return view_; }
+  void randomise(const std::vector<int32_t>& table, int64_t positions, std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    for (int64_t position = 0; position < positions; ++position)
+      for (int64_t head = 0; head < view_.num_key_value_heads; ++head)
+        for (int64_t i = 0; i < view_.head_dim; ++i) {
+          store_float(view_.key(block(table, position), head), view_.dtype, cell(position) + i,
+                      normal(random));
+          store_float(view_.value(block(table, position), head), view_.dtype, cell(position) + i,
+                      normal(random));
+        }
+  }
+  float key(const std::vector<int32_t>& table, int64_t position, int64_t head, int64_t i) const {
+    return load_float(view_.key(block(table, position), head), view_.dtype, cell(position) + i);
+  }
+  float value(const std::vector<int32_t>& table, int64_t position, int64_t head, int64_t i) const {
+    return load_float(view_.value(block(table, position), head), view_.dtype, cell(position) + i);
+  }
+
+ private:
+  int64_t block(const std::vector<int32_t>& table, int64_t position) const {
+    return table.at(static_cast<size_t>(position / view_.block_tokens));
+  }
+  int64_t cell(int64_t position) const { return position % view_.block_tokens * view_.head_dim; }
+
+  KvLayerView view_;
+  std::vector<std::byte> memory_;
+};
+
+// `count` block ids out of `pool` in random order, cut into tables by the caller.
+inline std::vector<int32_t> shuffled_blocks(int32_t count, std::mt19937& random) {
+  std::vector<int32_t> blocks(static_cast<size_t>(count));
+  for (int32_t i = 0; i < count; ++i) blocks[static_cast<size_t>(i)] = i;
+  std::shuffle(blocks.begin(), blocks.end(), random);
+  return blocks;
+}
+
+}  // namespace zerostream
