@@ -27,6 +27,15 @@ struct PackOptions {
 void pack_store(const Checkpoint& checkpoint, const std::string& folder,
                 const PackOptions& options);
 
+// What a store made with these options is: its dtype (UsageError unless fp32, fp16 or bf16), and
+// the fingerprint of checkpoint, dtype and recipe that stands in it.
+DType pack_dtype(const Checkpoint& checkpoint, const PackOptions& options);
+std::string pack_fingerprint(const Checkpoint& checkpoint, const PackOptions& options);
+
+// pack_store() for who holds the folder's lock (store_files.h) and knows that what is there may go.
+void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
+                      const PackOptions& options);
+
 // The store for a model path: itself when it is a store, else a complete store in `store_folder`
 // (empty: the cache folder below `cache_root`, keyed by the checkpoint's fingerprint, dtype and
 // layout), packed now if it is not there or incomplete. `note` gets lines for the user ("packing

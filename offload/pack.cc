@@ -1,0 +1,156 @@
+#include "offload/pack.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "offload/dummy_weights.h"
+#include "offload/manifest.h"
+#include "offload/store_files.h"
+#include "offload/tensor_check.h"
+#include "offload/weights_writer.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+// A store beside its weights: names and texts.
+using TextFiles = std::vector<std::pair<std::string_view, std::string>>;
+
+TextFiles text_files(const Checkpoint& checkpoint) {
+  TextFiles files;
+  files.emplace_back(kConfigFile, checkpoint.config().dump(2) + "\n");
+  if (!checkpoint.generation_config().empty()) {
+    files.emplace_back(kGenerationConfigFile, checkpoint.generation_config().dump(2) + "\n");
+  }
+  if (!checkpoint.tokenizer().is_null()) {
+    files.emplace_back(kTokenizerFile, checkpoint.tokenizer().dump() + "\n");
+  }
+  if (!checkpoint.tokenizer_config().is_null()) {
+    files.emplace_back(kTokenizerConfigFile, checkpoint.tokenizer_config().dump(2) + "\n");
+  }
+  return files;
+}
+
+std::string manifest_text(const Manifest& manifest, const Checkpoint& checkpoint,
+                          const PackOptions& options, const TextFiles& files) {
+  Json json = manifest_to_json(manifest);
+  json["recipe"] = kPackRecipe;
+  json["dummy_weights"] = options.dummy_weights;
+  json["source"] = {{"path", std::filesystem::absolute(checkpoint.path()).string()},
+                    {"format", checkpoint.format()},
+                    {"fingerprint", checkpoint.fingerprint()}};
+  if (!checkpoint.tokenizer_problem().empty()) {
+    json["tokenizer_problem"] = checkpoint.tokenizer_problem();
+  }
+  json["files"] = Json::object();
+  for (const auto& [name, text] : files) {
+    json["files"][std::string(name)] = digest_to_hex(digest_of(text));
+  }
+  return json.dump(1) + "\n";
+}
+
+void refuse_foreign_folder(const std::string& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(folder, ignored)) return;
+  if (!std::filesystem::is_directory(folder)) throw UsageError(folder + " is not a folder");
+  const bool store = file_exists(path_in(folder, kWeightsFile)) || PackedStore::is_store(folder);
+  if (!store && !std::filesystem::is_empty(folder)) {
+    throw UsageError(folder + " holds other files than a packed store's; name an empty folder");
+  }
+}
+
+// Bytes on the disk of the weights that a new store replaces.
+int64_t replaced_bytes(const std::string& folder) {
+  struct stat info {};
+  const bool there = stat(path_in(folder, kWeightsFile).c_str(), &info) == 0;
+  return there ? static_cast<int64_t>(info.st_blocks) * 512 : 0;
+}
+
+[[noreturn]] void fail_disk_full(const std::string& folder, int64_t needed, int64_t free) {
+  throw IoError("no space to pack into " + folder + ": " + std::to_string(needed) + " bytes (" +
+                    format_bytes(needed) + ") are needed, " + std::to_string(free) + " bytes (" +
+                    format_bytes(free) + ") are free",
+                ENOSPC);
+}
+
+void write_store(const Checkpoint& checkpoint, const std::string& folder,
+                 const PackOptions& options, const WeightSpecs& specs, const TextFiles& files,
+                 Manifest& manifest) {
+  const WeightSource weights =
+      options.dummy_weights ? dummy_weights() : checkpoint_weights(checkpoint);
+  write_weights(weights, specs, path_in(folder, kWeightsFile), options.progress, manifest.contents);
+  for (const auto& [name, text] : files) write_text_file(path_in(folder, name), text);
+  const std::string text = manifest_text(manifest, checkpoint, options, files);
+  write_text_file(path_in(folder, kManifestFile), text);
+  sync_folder(folder);
+  write_text_file(path_in(folder, kCompleteFile), commit_text(text));
+  sync_folder(folder);
+  sync_folder(parent_folder(folder));
+}
+
+}  // namespace
+
+DType pack_dtype(const Checkpoint& checkpoint, const PackOptions& options) {
+  const DType dtype = options.dtype.value_or(checkpoint.natural_dtype());
+  if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) return dtype;
+  throw UsageError("weights cannot be packed as " + std::string(dtype_name(dtype)) +
+                   ", only as fp32, fp16 or bf16");
+}
+
+std::string pack_fingerprint(const Checkpoint& checkpoint, const PackOptions& options) {
+  return digest_to_hex(digest_of("recipe " + std::to_string(kPackRecipe) + " dtype " +
+                                 std::string(dtype_name(pack_dtype(checkpoint, options))) +
+                                 (options.dummy_weights ? " dummy " : " checkpoint ") +
+                                 checkpoint.fingerprint()));
+}
+
+void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
+                      const PackOptions& options) {
+  refuse_foreign_folder(folder);
+  const WeightSpecs specs =
+      weight_specs(parse_model_config(checkpoint.config(), checkpoint.path()));
+  if (!options.dummy_weights) check_tensors(checkpoint, specs);
+  Manifest manifest;
+  manifest.fingerprint = pack_fingerprint(checkpoint, options);
+  manifest.dtype = pack_dtype(checkpoint, options);
+  manifest.layout = options.layout;
+  manifest.contents = layout_segments(specs, {.dtype = manifest.dtype, .layout = manifest.layout});
+
+  std::filesystem::create_directories(folder);
+  const TextFiles files = text_files(checkpoint);
+  int64_t needed = manifest.contents.file_bytes;
+  for (const auto& [name, text] : files) needed += static_cast<int64_t>(text.size());
+  const int64_t free = free_bytes(folder) + replaced_bytes(folder);
+  if (needed > free) fail_disk_full(folder, needed, free);
+
+  remove_store_files(folder);
+  std::filesystem::create_directories(folder);
+  try {
+    write_store(checkpoint, folder, options, specs, files, manifest);
+  } catch (const IoError& error) {
+    remove_store_files(folder);
+    if (error.error_number() == ENOSPC) fail_disk_full(folder, needed, free);
+    throw;
+  } catch (...) {
+    remove_store_files(folder);
+    throw;
+  }
+}
+
+void pack_store(const Checkpoint& checkpoint, const std::string& folder,
+                const PackOptions& options) {
+  std::filesystem::create_directories(parent_folder(folder));
+  const FolderLock lock(folder, {});
+  if (!options.overwrite && is_committed(folder)) {
+    throw UsageError(folder + " holds a complete store; ask to overwrite it to pack it anew");
+  }
+  pack_into_locked(checkpoint, folder, options);
+}
+
+}  // namespace zerostream

@@ -1,0 +1,157 @@
+#include "offload/segment_layout.h"
+
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "base/bytes.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+constexpr int64_t kSegmentAlignment = 4096;
+constexpr int64_t kVectorAlignment = 64;
+
+// The matrices of one group share a segment when they fit.
+std::string group_name(const MatrixSpec& spec) {
+  switch (spec.role) {
+    case MatrixRole::kQkv:
+    case MatrixRole::kAttentionOut:
+      return "layers." + std::to_string(spec.layer) + ".attention";
+    case MatrixRole::kMlpUp:
+    case MatrixRole::kMlpDown:
+      return "layers." + std::to_string(spec.layer) + ".mlp";
+    default:
+      return std::string(matrix_role_name(spec.role));
+  }
+}
+
+std::string piece_name(const MatrixSpec& spec) {
+  const std::string group = group_name(spec);
+  switch (spec.role) {
+    case MatrixRole::kQkv:
+      return group + ".qkv";
+    case MatrixRole::kAttentionOut:
+      return group + ".out";
+    case MatrixRole::kMlpUp:
+      return group + ".up";
+    case MatrixRole::kMlpDown:
+      return group + ".down";
+    default:
+      return group;
+  }
+}
+
+bool read_by_row(MatrixRole role) {
+  return role == MatrixRole::kTokenEmbedding || role == MatrixRole::kPositionEmbedding;
+}
+
+StoredMatrix stored_run(const MatrixSpec& spec, const SegmentLayoutOptions& options,
+                        int64_t output_begin, int64_t output_end) {
+  StoredMatrix run;
+  run.role = spec.role;
+  run.layer = spec.layer;
+  run.gated = spec.gated;
+  run.dtype = options.dtype;
+  run.layout = read_by_row(spec.role) ? WeightLayout::kRows : options.layout;
+  run.inputs = spec.inputs;
+  run.output_begin = output_begin;
+  run.outputs = output_end - output_begin;
+  return run;
+}
+
+int64_t stored_bytes(const MatrixSpec& spec, const SegmentLayoutOptions& options) {
+  return round_up(stored_run(spec, options, 0, spec.outputs).bytes(), kSegmentAlignment);
+}
+
+class Builder {
+ public:
+  explicit Builder(const SegmentLayoutOptions& options) : options_(options) {}
+
+  void add_vectors(const std::vector<VectorSpec>& specs) {
+    int64_t bytes = 0;
+    for (const VectorSpec& spec : specs) {
+      const int64_t size = spec.gated ? 2 * round_up(spec.size, kPanelOutputs) : spec.size;
+      result_.vectors.push_back({spec.role, spec.layer, size, bytes});
+      bytes = round_up(bytes + dtype_bytes(DType::kF32, size), kVectorAlignment);
+    }
+    result_.vectors_segment.name = "vectors";
+    place(result_.vectors_segment, bytes);
+  }
+
+  void add_group(std::span<const MatrixSpec> specs) {
+    int64_t bytes = 0;
+    for (const MatrixSpec& spec : specs) bytes += stored_bytes(spec, options_);
+    if (bytes <= options_.max_segment_bytes) {
+      add_whole(specs);
+      return;
+    }
+    const int64_t target = ceil_div(bytes, ceil_div(bytes, options_.max_segment_bytes));
+    for (const MatrixSpec& spec : specs) add_pieces(spec, target);
+  }
+
+  SegmentLayout take() { return std::move(result_); }
+
+ private:
+  void place(Segment& segment, int64_t bytes) {
+    segment.offset = result_.file_bytes;
+    segment.bytes = round_up(bytes, kSegmentAlignment);
+    result_.file_bytes += segment.bytes;
+  }
+
+  void add_whole(std::span<const MatrixSpec> specs) {
+    Segment segment;
+    segment.name = group_name(specs.front());
+    int64_t bytes = 0;
+    for (const MatrixSpec& spec : specs) {
+      StoredMatrix run = stored_run(spec, options_, 0, spec.outputs);
+      run.offset = bytes;
+      bytes += stored_bytes(spec, options_);
+      segment.matrices.push_back(run);
+    }
+    place(segment, bytes);
+    result_.segments.push_back(std::move(segment));
+  }
+
+  // A unit is what is never cut: the 64 outputs of a panel, gated of both sources.
+  void add_pieces(const MatrixSpec& spec, int64_t target_bytes) {
+    const int64_t units = ceil_div(spec.outputs, kPanelOutputs);
+    const int64_t unit_bytes = stored_run(spec, options_, 0, kPanelOutputs).bytes();
+    if (unit_bytes > options_.max_segment_bytes) {
+      throw CheckpointError(piece_name(spec) + ": 64 outputs of " + std::to_string(spec.inputs) +
+                            " inputs take " + format_bytes(unit_bytes) + ", a segment holds " +
+                            format_bytes(options_.max_segment_bytes));
+    }
+    int64_t pieces = ceil_div(stored_bytes(spec, options_), target_bytes);
+    while (ceil_div(units, pieces) * unit_bytes > options_.max_segment_bytes) ++pieces;
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t begin = units * piece / pieces * kPanelOutputs;
+      const int64_t end = std::min(units * (piece + 1) / pieces * kPanelOutputs, spec.outputs);
+      Segment segment;
+      segment.name = piece_name(spec) + (pieces > 1 ? "." + std::to_string(piece) : "");
+      segment.matrices.push_back(stored_run(spec, options_, begin, end));
+      place(segment, segment.matrices.front().bytes());
+      result_.segments.push_back(std::move(segment));
+    }
+  }
+
+  const SegmentLayoutOptions options_;
+  SegmentLayout result_;
+};
+
+}  // namespace
+
+SegmentLayout layout_segments(const WeightSpecs& specs, const SegmentLayoutOptions& options) {
+  Builder builder(options);
+  builder.add_vectors(specs.vectors);
+  const std::span<const MatrixSpec> matrices(specs.matrices);
+  for (size_t begin = 0, end = 0; begin < matrices.size(); begin = end) {
+    const std::string group = group_name(matrices[begin]);
+    while (end < matrices.size() && group_name(matrices[end]) == group) ++end;
+    builder.add_group(matrices.subspan(begin, end - begin));
+  }
+  return builder.take();
+}
+
+}  // namespace zerostream
