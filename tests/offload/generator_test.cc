@@ -1,0 +1,171 @@
+// The engine's promises about whole runs, on a tiny model.
+#include "offload/generator.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "nvme/faulty_engine.h"
+#include "tests/offload/golden_case.h"
+
+namespace zerostream {
+namespace {
+
+std::vector<GenerationRequest> random_requests(uint64_t seed, int count, int32_t vocab_size) {
+  std::mt19937_64 random(seed);
+  std::vector<GenerationRequest> requests(count);
+  for (GenerationRequest& request : requests) {
+    request.prompt_tokens.resize(1 + random() % 30);
+    for (int32_t& token : request.prompt_tokens)
+      token = static_cast<int32_t>(random() % vocab_size);
+    request.max_new_tokens = static_cast<int32_t>(1 + random() % 12);
+    request.seed = random();
+    request.sampling.temperature = random() % 2 ? 0.0f : 0.8f;
+    request.sampling.logprobs = 3;
+  }
+  return requests;
+}
+
+// Tokens and the bits of all their log-probabilities.
+std::vector<uint32_t> bits(const GenerationResult& result) {
+  std::vector<uint32_t> all(result.token_ids.begin(), result.token_ids.end());
+  for (const TokenScore& score : result.scores) {
+    uint32_t pattern;
+    std::memcpy(&pattern, &score.chosen.logprob, 4);
+    all.push_back(pattern);
+    for (const TokenLogprob& top : score.top) {
+      std::memcpy(&pattern, &top.logprob, 4);
+      all.push_back(static_cast<uint32_t>(top.token));
+      all.push_back(pattern);
+    }
+  }
+  return all;
+}
+
+class GeneratorInvariance : public testing::TestWithParam<DType> {};
+
+// The same row gives the same bits whatever the other rows, their order, the wave's limits, the
+// depth, the engine and the placement.
+TEST_P(GeneratorInvariance, RowsDoNotDependOnAnythingElse) {
+  GoldenModel model(golden_path("llama3"), GetParam());
+  std::vector<GenerationRequest> requests =
+      random_requests(3, 12, static_cast<int32_t>(model.store().config().vocab_size));
+  std::vector<std::vector<uint32_t>> expected;
+  {
+    RuntimeOptions alone = tiny_options(PlacementKind::kHost);
+    alone.max_sequences = 1;
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, alone);
+    for (const GenerationResult& result : generate_all(generator, requests))
+      expected.push_back(bits(result));
+  }
+  std::mt19937 random(4);
+  for (int round = 0; round < 12; ++round) {
+    RuntimeOptions options =
+        tiny_options(random() % 3 == 0 ? PlacementKind::kHost : PlacementKind::kNvme);
+    options.max_sequences = 1 + static_cast<int32_t>(random() % 12);
+    options.token_budget = options.max_sequences + static_cast<int32_t>(random() % 60);
+    options.prefetch_depth = static_cast<int32_t>(random() % 5);
+    options.io_engine = random() % 2 ? IoEngineKind::kThreads : IoEngineKind::kAuto;
+    options.block_tokens = 16;
+    options.direct = random() % 2 == 0;
+    std::vector<size_t> order(requests.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::shuffle(order.begin(), order.end(), random);
+    std::vector<GenerationRequest> shuffled;
+    for (const size_t i : order) shuffled.push_back(requests[i]);
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+    const std::vector<GenerationResult> results = generate_all(generator, shuffled);
+    for (size_t i = 0; i < order.size(); ++i)
+      EXPECT_EQ(bits(results[i]), expected[order[i]]) << "round " << round;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, GeneratorInvariance,
+                         testing::Values(DType::kF32, DType::kBF16, DType::kF16),
+                         [](const auto& info) { return std::string(dtype_name(info.param)); });
+
+// Every size of device pool gives the same bits, too.
+TEST(Generator, ThreadsDoNotChangeTheResult) {
+  std::vector<std::vector<uint32_t>> first;
+  for (const int threads : {1, 2, 3}) {
+    GoldenModel model(golden_path("qwen3"), DType::kBF16, {.threads = threads});
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, tiny_options());
+    std::vector<std::vector<uint32_t>> all;
+    for (const GenerationResult& result : generate_all(generator, random_requests(5, 6, 90)))
+      all.push_back(bits(result));
+    if (first.empty()) first = all;
+    EXPECT_EQ(all, first) << threads << " threads";
+  }
+}
+
+TEST(Generator, ReadErrorsEndTheRunAndNameTheFile) {
+  GoldenModel model(golden_path("llama2"), DType::kF32);
+  RuntimeOptions options = tiny_options();
+  options.make_engine = [] {
+    FaultOptions faults;
+    faults.broken_probability = 0.05;
+    std::string skipped;
+    return make_faulty_engine(make_io_engine(IoEngineKind::kThreads, 16, &skipped), faults);
+  };
+  Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+  try {
+    generate_all(generator, random_requests(6, 8, 90));
+    FAIL() << "no error";
+  } catch (const IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("weights.bin"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Generator, CountsWhatItDid) {
+  GoldenModel model(golden_path("llama2"), DType::kF32);
+  Generator generator(model.store(), model.device(), model.kernels(), nullptr, tiny_options());
+  std::vector<GenerationRequest> requests(2);
+  for (GenerationRequest& request : requests) {
+    request.prompt_tokens = {1, 2, 3};
+    request.max_new_tokens = 5;
+  }
+  generate_all(generator, requests);
+  const RunStatistics& statistics = generator.statistics();
+  EXPECT_EQ(statistics.prompt_tokens, 6);
+  EXPECT_EQ(statistics.generated_tokens, 10);
+  EXPECT_EQ(statistics.prefill_passes, 1);
+  EXPECT_EQ(statistics.decode_passes, 4);
+  EXPECT_GE(statistics.bytes_read, 5 * statistics.streamed_bytes_per_pass);
+  EXPECT_GT(statistics.flops, 0);
+}
+
+TEST(Generator, TooLittleMemoryIsRefusedWithNumbers) {
+  GoldenModel model(golden_path("llama2"), DType::kF32);
+  RuntimeOptions options = tiny_options();
+  options.host_memory = 100'000;
+  try {
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+    FAIL() << "no error";
+  } catch (const InfeasibleError& error) {
+    EXPECT_NE(std::string(error.what()).find("missing"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("kv cache"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Generator, StopFlagEndsTheRun) {
+  GoldenModel model(golden_path("llama2"), DType::kF32);
+  Generator generator(model.store(), model.device(), model.kernels(), nullptr, tiny_options());
+  std::atomic<bool> stop = false;
+  int passes = 0, results = 0;
+  GenerationClient client;
+  client.next = [](bool) {
+    GenerationRequest request;
+    request.prompt_tokens = {1};
+    request.max_new_tokens = 8;
+    return std::optional(request);
+  };
+  client.on_result = [&](GenerationResult) { ++results; };
+  client.on_pass = [&](const RunStatistics&) { stop = ++passes == 3; };
+  generator.run(client, stop);
+  EXPECT_EQ(passes, 3);
+  EXPECT_EQ(results, 0);
+}
+
+}  // namespace
+}  // namespace zerostream

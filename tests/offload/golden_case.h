@@ -1,0 +1,61 @@
+// Tiny models and what transformers computes with them (tests/golden).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cpu/cpu_device.h"
+#include "cpu/cpu_kernels.h"
+#include "offload/generator.h"
+#include "offload/packed_store.h"
+#include "tests/support/temp_dir.h"
+
+namespace zerostream {
+
+// One prompt of a case: its greedy continuation, and logits [positions.size(), vocab_size] at
+// positions of both together.
+struct GoldenPrompt {
+  std::vector<int32_t> token_ids;
+  std::vector<int32_t> generated;
+  std::vector<int32_t> positions;
+  std::vector<float> logits;
+};
+
+std::vector<std::string> golden_names();  // folders with an expected.json
+std::string golden_path(const std::string& name);
+std::vector<GoldenPrompt> golden_prompts(const std::string& name);
+
+// A golden checkpoint packed into a folder of its own, and a CPU to run it on.
+class GoldenModel {
+ public:
+  // path: checkpoint, as golden_path() or a file in it.
+  GoldenModel(const std::string& path, std::optional<DType> dtype,
+              CpuDeviceOptions device = {.threads = 2});
+  const PackedStore& store() const { return *store_; }
+  CpuDevice& device() { return *device_; }
+  Kernels& kernels() { return *kernels_; }
+  std::string folder() const { return folder_.file("store"); }
+
+ private:
+  TempDir folder_;
+  std::optional<PackedStore> store_;
+  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<CpuKernels> kernels_;
+};
+
+// Options for tiny models: little memory, everything streamed unless said otherwise.
+RuntimeOptions tiny_options(PlacementKind placement = PlacementKind::kNvme);
+
+// Runs the requests through a Generator; results by handle (the request's index).
+std::vector<GenerationResult> generate_all(Generator& generator,
+                                           std::vector<GenerationRequest> requests);
+
+// Raw logits [logit rows of the batch, vocab_size] of one row's tokens from the start, in chunks of
+// at most `chunk` tokens; logits are wanted at `positions`.
+std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32_t>& tokens,
+                                  const std::vector<int32_t>& positions, int32_t chunk);
+
+}  // namespace zerostream

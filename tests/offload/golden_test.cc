@@ -1,0 +1,107 @@
+// The truth: what transformers computes with the same weights in fp32.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "tests/offload/golden_case.h"
+
+namespace zerostream {
+namespace {
+
+class Golden : public testing::TestWithParam<std::string> {};
+
+void expect_close(const std::vector<float>& actual, const std::vector<float>& expected,
+                  double tolerance) {
+  ASSERT_EQ(actual.size(), expected.size());
+  double largest = 0, worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
+    worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - expected[i]));
+  }
+  EXPECT_LE(worst, tolerance * largest);
+}
+
+// Mean squared error over mean square.
+double normalised_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  double error = 0, power = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(static_cast<double>(actual[i]) - expected[i], 2);
+    power += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return error / power;
+}
+
+std::vector<int32_t> whole_text(const GoldenPrompt& prompt) {
+  std::vector<int32_t> tokens = prompt.token_ids;
+  tokens.insert(tokens.end(), prompt.generated.begin(), prompt.generated.end());
+  return tokens;
+}
+
+void expect_logits(GoldenModel& model, const std::string& name) {
+  ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
+  for (const GoldenPrompt& prompt : golden_prompts(name))
+    expect_close(compute_logits(runtime, whole_text(prompt), prompt.positions, 64), prompt.logits,
+                 1e-4);
+}
+
+void expect_greedy_text(GoldenModel& model, const std::string& name, PlacementKind placement) {
+  Generator generator(model.store(), model.device(), model.kernels(), nullptr,
+                      tiny_options(placement));
+  const std::vector<GoldenPrompt> prompts = golden_prompts(name);
+  std::vector<GenerationRequest> requests(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    requests[i].prompt_tokens = prompts[i].token_ids;
+    requests[i].max_new_tokens = static_cast<int32_t>(prompts[i].generated.size());
+  }
+  const std::vector<GenerationResult> results = generate_all(generator, requests);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(results[i].token_ids, prompts[i].generated);
+    EXPECT_EQ(results[i].reason, FinishReason::kLength);
+  }
+}
+
+TEST_P(Golden, LogitsInFp32) {
+  GoldenModel model(golden_path(GetParam()), DType::kF32);
+  expect_logits(model, GetParam());
+}
+
+TEST_P(Golden, GreedyTextFromNvmeAndFromHost) {
+  GoldenModel model(golden_path(GetParam()), DType::kF32);
+  expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
+  expect_greedy_text(model, GetParam(), PlacementKind::kHost);
+}
+
+TEST_P(Golden, GgufTwin) {
+  const std::string file = golden_path(GetParam()) + "/model.gguf";
+  if (!std::filesystem::exists(file)) GTEST_SKIP() << "this case has no GGUF file";
+  GoldenModel model(file, DType::kF32);
+  expect_logits(model, GetParam());
+  expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
+}
+
+// Half precision: the bounds are what 8 and 11 bits of mantissa give on these models, with their
+// large weights.
+TEST_P(Golden, LogitsInHalfPrecision) {
+  for (const auto& [dtype, bound] : {std::pair(DType::kBF16, 2e-3), std::pair(DType::kF16, 5e-5)}) {
+    GoldenModel model(golden_path(GetParam()), dtype);
+    ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
+    for (const GoldenPrompt& prompt : golden_prompts(GetParam())) {
+      const std::vector<float> logits =
+          compute_logits(runtime, whole_text(prompt), prompt.positions, 64);
+      EXPECT_LE(normalised_error(logits, prompt.logits), bound) << dtype_name(dtype);
+    }
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()), test_name);
+
+}  // namespace
+}  // namespace zerostream
