@@ -3,10 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -23,10 +24,9 @@ class Matrix {
  public:
   Matrix(DType dtype, int64_t rows, int64_t cols, int64_t stride = 0)
       : view_{nullptr, dtype, rows, cols, stride == 0 ? cols : stride} {
-    bytes_ = dtype_bytes(dtype, rows * view_.row_stride);
-    memory_.reset(static_cast<std::byte*>(
-        std::aligned_alloc(64, static_cast<size_t>(round_up(std::max<int64_t>(bytes_, 1), 64)))));
-    std::memset(memory_.get(), 0, static_cast<size_t>(bytes_));
+    const auto bytes = static_cast<size_t>(dtype_bytes(dtype, rows * view_.row_stride));
+    memory_.reset(static_cast<std::byte*>(::operator new(bytes, kAlignment)));
+    std::memset(memory_.get(), 0, bytes);
     view_.data = memory_.get();
   }
 
@@ -60,11 +60,11 @@ class Matrix {
   }
 
  private:
+  static constexpr std::align_val_t kAlignment{64};
   struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
+    void operator()(std::byte* memory) const { ::operator delete(memory, kAlignment); }
   };
   TensorView view_;
-  int64_t bytes_ = 0;
   std::unique_ptr<std::byte, Free> memory_;
 };
 
