@@ -60,10 +60,13 @@ struct PrefetcherOptions {
   IoEngineKind engine = IoEngineKind::kAuto;
   TransferOptions transfer;
   int queue_depth = 16;  // requests in flight
-  int64_t ring_bytes =
-      0;  // device memory for slots; at least the largest segment. Counted in the plan
-  int prefetch_depth =
-      4;  // most segments that hold slots ahead of the one in use; 0: fetched only when waited for
+  // Device memory for slots; at least the largest segment. Counted in the plan.
+  int64_t ring_bytes = 0;
+  // Most segments that hold slots ahead of the one in use; 0: fetched only when waited for.
+  int prefetch_depth = 4;
+  // Host memory that reads pass through where the device has memory of its own; else unused.
+  // Counted in the plan.
+  int64_t pinned_bytes = int64_t{64} << 20;
 };
 
 struct PrefetchCounters {
@@ -73,16 +76,19 @@ struct PrefetchCounters {
 };
 
 // Takes fetches in order; for each: a slot from a ring of device memory, a read into it (on a
-// device that does not share host memory: into a pinned buffer and on by a copy stream). One
-// thread, one boost::asio::io_context; it owns the engine, the transfer queue and the slots.
+// device that does not share host memory: into pinned buffers and on by a copy stream). One thread,
+// one boost::asio::io_context; it owns the engine, the transfer queue and the slots.
 //
 // Slots are taken and given back in order of submission. A fetch waits for its slot without
 // blocking anything else. With depth d, at most d + 1 submitted fetches hold slots (the one in use,
-// and d ahead). With depth 0 a fetch starts when wait() is called on it. Threads: submit(),
-// read_rows() from one thread; release() from any, also from a stream's host task. Errors: never
-// thrown here but by the constructor; the Fetch fails and Fetch::wait() rethrows. After a failure
-// later fetches fail with the same error. Destruction: cancels what is queued, waits for what is in
-// flight.
+// and d ahead). With depth 0 a fetch, and those before it, start when wait() is called on it. So
+// who waits for a fetch while d + 1 before it are not released, by nobody, waits for ever. A ticket
+// that is dropped without release() keeps its slot.
+// Threads: submit(), read_rows() from one thread; release() from any, also from a stream's host
+// task. Errors: never thrown here but by the constructor and read_rows(); the Fetch fails and
+// Fetch::wait() rethrows. After a failure all later fetches fail with the same error, also those
+// whose bytes came but were not waited for. Destruction: cancels what is queued, waits for what is
+// in flight; fetches that nobody waited for fail.
 class Prefetcher {
  public:
   Prefetcher(Device& device, PrefetcherOptions options);
@@ -90,9 +96,11 @@ class Prefetcher {
   Prefetcher(Device& device, PrefetcherOptions options, std::unique_ptr<IoEngine> engine);
   ~Prefetcher();
 
-  // Queues a fetch. REQUIRES: request.bytes <= ring_bytes.
+  // Queues a fetch. REQUIRES: request.bytes <= ring_bytes. Allocates nothing once as many tickets
+  // were out before.
   FetchTicket submit(const FetchRequest& request);
-  // The last reader is done: the slot may be reused. Allocates nothing, never blocks on I/O.
+  // The last reader is done: the slot may be reused. Also cancels a fetch that is not ready.
+  // Allocates nothing, never blocks on I/O.
   void release(const FetchTicket& ticket);
   // Reads rows, ahead of queued segments, and returns when all are there. Throws the IoError of a
   // row that failed. Returns the seconds that it took.

@@ -1,0 +1,69 @@
+// The way of segments to a device with memory of its own.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/device.h"
+#include "nvme/event_fd.h"
+#include "nvme/transfer.h"
+#include "prefetch/ticket.h"
+
+namespace zerostream {
+
+struct StagingOptions {
+  int64_t pinned_bytes = 0;  // of all buffers together
+  int64_t piece_bytes = 0;   // of one buffer: read, copied and given back as a whole
+};
+
+// Reads segments piece by piece into pinned buffers and copies each piece on to its slot, on a copy
+// stream, while others are being read. Segments begin in order; a fetch is done when its last copy
+// is enqueued and its ready event recorded, and its ticket stays `reading` until the copy has
+// passed.
+//
+// Threads: the prefetcher's. Destruction waits for the copies; the transfer queue must be gone.
+class Staging {
+ public:
+  using Done = std::function<void(Ticket& ticket, std::exception_ptr error)>;
+  // Signals `wake` when buffers come back, so that fill() is called. `done`: called once for each
+  // ticket, within TransferQueue::pump().
+  Staging(Device& device, EventFd& wake, StagingOptions options, Done done);
+  ~Staging();
+
+  std::byte* memory() const { return memory_.data(); }
+  int64_t bytes() const { return memory_.size(); }
+  // Queues a ticket that has a slot.
+  void add(Ticket& ticket);
+  // Takes back buffers whose copies have passed, and reads the next pieces into free ones.
+  void fill(TransferQueue& queue);
+
+ private:
+  struct Piece {
+    Ticket* ticket = nullptr;
+    int64_t begin = 0;
+    int64_t bytes = 0;
+  };
+  void take_back();
+  void read_piece(TransferQueue& queue, int buffer);
+  void copy_piece(int buffer, std::exception_ptr error);
+  void give_back(int buffer);  // any thread
+  std::byte* buffer_data(int buffer) const { return memory_.data() + buffer * piece_bytes_; }
+
+  const int64_t piece_bytes_;
+  EventFd& wake_;
+  const Done done_;
+  Buffer memory_;
+  std::vector<Piece> pieces_;  // by buffer
+  std::vector<int> free_;
+  std::vector<Ticket*> waiting_;  // with pieces left to read, in order
+  std::vector<int> back_;         // being taken back
+  std::mutex mutex_;
+  std::vector<int> returned_;  // protected by mutex_
+  std::unique_ptr<Stream> stream_;
+};
+
+}  // namespace zerostream
