@@ -5,12 +5,13 @@
 #include <algorithm>
 
 #include "cpu/cpu_stream.h"
+#include "cpu/linear.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
 
-constexpr int64_t kScratchBytesPerWorker = int64_t{2} << 20;
+constexpr int64_t kScratchBytesPerWorker = kLinearScratchBytes;
 
 int cores_of_this_process() {
   cpu_set_t set;

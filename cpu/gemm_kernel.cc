@@ -1,0 +1,11 @@
+#include "cpu/gemm_kernel.h"
+
+namespace zerostream {
+
+PanelKernel panel_kernel(DType dtype, CpuIsa isa) {
+  if (dtype == DType::kBF16 && isa >= CpuIsa::kAmx) return amx_panel_kernel();
+  if (dtype == DType::kBF16 && isa >= CpuIsa::kAvx512Bf16) return avx512_bf16_panel_kernel();
+  return simd_panel_kernel(dtype, isa);
+}
+
+}  // namespace zerostream

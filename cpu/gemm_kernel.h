@@ -1,0 +1,43 @@
+// The inner products of a matrix multiplication: a run of rows times one panel of weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "cpu/cpu_isa.h"
+
+namespace zerostream {
+
+// sums = (keep_sums ? sums : 0) + source · tilesᵀ for 64 outputs. The source has whole tiles of
+// inputs, zero where the weight has none, and its element type is the tiles'. sums are fp32
+// [rows][64] without gaps. All pointers are 64-byte aligned.
+struct PanelProduct {
+  const std::byte* source = nullptr;
+  int64_t source_row_bytes = 0;  // from one row to the next
+  int64_t rows = 0;
+  const std::byte* tiles = nullptr;  // consecutive tiles of one panel
+  int64_t num_tiles = 0;
+  float* sums = nullptr;
+  bool keep_sums = false;
+};
+
+// How one element type is multiplied on one instruction set.
+//
+// A sum is added up over ascending inputs in one order that belongs to the kernel: its bits do not
+// depend on the other rows, on `rows`, or on how the panel was cut into runs of tiles.
+struct PanelKernel {
+  void (*run)(const PanelProduct& product) = nullptr;
+  // The run of tiles that serves many rows best: what is used again stays in the nearest cache.
+  int64_t tiles_per_run = 0;
+};
+
+// For kF32, kF16 and kBF16; the best kernel that needs no more than `isa`.
+PanelKernel panel_kernel(DType dtype, CpuIsa isa);
+
+// What panel_kernel chooses from. The first takes any of the three types, on kAvx2 and kAvx512.
+PanelKernel simd_panel_kernel(DType dtype, CpuIsa isa);
+PanelKernel avx512_bf16_panel_kernel();
+PanelKernel amx_panel_kernel();
+
+}  // namespace zerostream
