@@ -5,7 +5,7 @@
 #include "base/require.h"
 #include "cpu/cpu_stream.h"
 #include "cpu/kernel_checks.h"
-#include "cpu/reference_ops.h"
+#include "cpu/linear.h"
 #include "cpu/simd_attention.h"
 #include "cpu/simd_rows.h"
 #include "cpu/simd_write_kv.h"
@@ -131,8 +131,7 @@ void CpuKernels::convert(const ConvertArgs& args, Stream& stream) {
 }
 
 void CpuKernels::linear(const LinearArgs& args, Stream& stream) {
-  check_args(args);
-  as_cpu_stream(stream).enqueue([args] { reference::linear(args); });
+  cpu_linear(args, as_cpu_stream(stream));
 }
 
 void CpuKernels::write_kv(const WriteKvArgs& args, Stream& stream) {
