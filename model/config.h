@@ -57,6 +57,11 @@ struct ModelConfig {
   Activation activation = Activation::kSilu;
   bool tie_word_embeddings = false;
 
+  bool qkv_bias = false;
+  bool attention_out_bias = false;
+  bool mlp_bias = false;
+  bool norm_affine = true;  // norms have weights (and LayerNorms biases)
+
   std::vector<int32_t> bos_token_ids;
   std::vector<int32_t>
       eos_token_ids;  // of config.json; generation_config.json and the tokenizer add theirs
@@ -67,9 +72,12 @@ struct ModelConfig {
   int64_t qkv_size() const { return query_size() + 2 * key_value_size(); }
 };
 
-// Reads config.json of a Hugging Face model. `source` names the file in errors. Throws
-// CheckpointError for an architecture that is not supported, a field that is missing, out of range,
-// or has a value that is not supported.
+// Reads config.json of a Hugging Face model. `source` names the file in errors. Absent fields have
+// the values that transformers gives them; those that give the model its shape must be there.
+// Throws CheckpointError naming the field: an architecture that is not supported, a field that is
+// missing, out of range, or has a value that is not supported. Fields that the architecture's
+// reference implementation does not read are accepted, except those that change the result of other
+// architectures (config.cc lists them): these are refused unless they are at their neutral value.
 ModelConfig parse_model_config(const Json& config, const std::string& source);
 
 }  // namespace zerostream

@@ -45,9 +45,9 @@ enum class VectorRole : uint8_t {
 std::string_view matrix_role_name(MatrixRole role);
 std::string_view vector_role_name(VectorRole role);
 
-// A tensor of the checkpoint that gives `rows` outputs of a matrix (or elements of a vector),
-// starting at its output `row_begin`. `transposed`: the tensor is [inputs, outputs] (GPT-2). An
-// empty name stands for zeros.
+// A tensor of the checkpoint that gives `rows` outputs of a matrix (or elements of a vector): those
+// from the tensor's own output `row_begin` on. `transposed`: the tensor is [inputs, outputs]
+// (GPT-2). An empty name stands for zeros.
 struct SourceTensor {
   std::string name;
   bool transposed = false;
@@ -85,5 +85,10 @@ struct WeightSpecs {
 // The names are those of the Hugging Face implementation; `Checkpoint` presents every format under
 // them.
 WeightSpecs weight_specs(const ModelConfig& config);
+
+// Makes the names of a checkpoint's tensors those of weight_specs(): a checkpoint of the bare model
+// lacks the prefix ("h.0..." for "transformer.h.0..."). Names become empty for tensors that hold no
+// weights (causal masks, rotary frequencies). Unknown model types leave all as they are.
+void canonicalise_tensor_names(std::string_view model_type, std::vector<std::string>& names);
 
 }  // namespace zerostream
