@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/digest.h"
+#include "model/input_file.h"
 #include "offload/dummy_weights.h"
 #include "offload/manifest.h"
 #include "offload/store_files.h"

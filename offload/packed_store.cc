@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/digest.h"
+#include "model/input_file.h"
 #include "nvme/transfer.h"
 #include "offload/manifest.h"
 #include "offload/store_files.h"
@@ -28,7 +29,25 @@ uint64_t read_digest(const File& file, const Segment& segment, const Buffer& buf
     read_fully(file, segment.offset + done, buffer.data(), bytes);
     digest.update(buffer.data(), static_cast<size_t>(bytes));
   }
+  file.drop_cache();
   return digest.value();
+}
+
+void verify_text_files(const std::string& folder, const Json& manifest) {
+  const std::string source = path_in(folder, kManifestFile);
+  const auto files = manifest.find("files");
+  if (files == manifest.end() || !files->is_object()) {
+    throw CheckpointError(source + ": \"files\" is missing");
+  }
+  for (const auto& [name, digest] : files->items()) {
+    const std::string path = path_in(folder, name);
+    if (name.find('/') != std::string::npos || !file_exists(path)) {
+      throw CheckpointError(path + " is missing");
+    }
+    if (digest != digest_to_hex(digest_of(read_text_file(path)))) {
+      throw CheckpointError(path + " is damaged: its digest is not that of the manifest");
+    }
+  }
 }
 
 }  // namespace
@@ -88,7 +107,8 @@ bool PackedStore::is_store(const std::string& folder) {
 bool PackedStore::has_tokenizer() const { return file_exists(path_in(path_, kTokenizerFile)); }
 
 void PackedStore::verify() const {
-  const File file = File::open(weights_path_, {.direct = true});
+  verify_text_files(path_, manifest_);
+  const File file = File::open(weights_path_, {});
   const Buffer buffer = allocate_host(kReadBytes);
   expect_digest(vectors_segment_, read_digest(file, vectors_segment_, buffer), weights_path_);
   for (const Segment& segment : segments_) {

@@ -80,7 +80,8 @@ class PackedStore {
   const std::vector<StoredVector>& vectors() const { return vectors_; }
   bool has_tokenizer() const;
 
-  // Reads every segment and compares digests. Throws CheckpointError naming the first that differs.
+  // Reads every file and compares digests. Throws CheckpointError naming the first segment or file
+  // that differs.
   void verify() const;
 
  private:

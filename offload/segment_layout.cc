@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t kSegmentAlignment = 4096;
 constexpr int64_t kVectorAlignment = 64;
+// No real model comes near; keeps nonsense from filling the memory with segments.
+constexpr int64_t kMaxFileBytes = int64_t{128} << 40;
 
 // The matrices of one group share a segment when they fit.
 std::string group_name(const MatrixSpec& spec) {
@@ -98,6 +100,10 @@ class Builder {
     segment.offset = result_.file_bytes;
     segment.bytes = round_up(bytes, kSegmentAlignment);
     result_.file_bytes += segment.bytes;
+    if (result_.file_bytes > kMaxFileBytes) {
+      throw CheckpointError("the weights that the config asks for take more than " +
+                            format_bytes(kMaxFileBytes));
+    }
   }
 
   void add_whole(std::span<const MatrixSpec> specs) {
@@ -129,7 +135,8 @@ class Builder {
       const int64_t begin = units * piece / pieces * kPanelOutputs;
       const int64_t end = std::min(units * (piece + 1) / pieces * kPanelOutputs, spec.outputs);
       Segment segment;
-      segment.name = piece_name(spec) + (pieces > 1 ? "." + std::to_string(piece) : "");
+      segment.name = piece_name(spec);
+      if (pieces > 1) segment.name.append(".").append(std::to_string(piece));
       segment.matrices.push_back(stored_run(spec, options_, begin, end));
       place(segment, segment.matrices.front().bytes());
       result_.segments.push_back(std::move(segment));

@@ -29,7 +29,8 @@ struct SegmentLayout {
 // pieces of nearly equal size, each of one matrix: "layers.3.mlp.up.0". Embeddings are always
 // rows.
 //
-// Throws CheckpointError when a single panel is larger than a segment may be.
+// Throws CheckpointError when a single panel is larger than a segment may be, and for a model of
+// more than 128 TiB.
 SegmentLayout layout_segments(const WeightSpecs& specs, const SegmentLayoutOptions& options);
 
 }  // namespace zerostream

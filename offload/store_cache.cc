@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "model/input_file.h"
 #include "offload/manifest.h"
 #include "offload/pack.h"
 #include "offload/store_files.h"

@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "base/digest.h"
+#include "model/input_file.h"
 #include "nvme/transfer.h"
 #include "zerostream/error.h"
 
@@ -44,16 +45,9 @@ std::string path_in(const std::string& folder, std::string_view name) {
   return (std::filesystem::path(folder) / name).string();
 }
 
-bool file_exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 std::string read_text_file(const std::string& path) {
-  const File file = File::open(path, {});
-  std::string text(static_cast<size_t>(file.size()), '\0');
-  read_fully(file, 0, reinterpret_cast<std::byte*>(text.data()), static_cast<int64_t>(text.size()));
-  return text;
+  const InputFile file(path);
+  return file.read_text(0, file.size());
 }
 
 void write_text_file(const std::string& path, std::string_view text) {

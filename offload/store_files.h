@@ -21,7 +21,6 @@ inline constexpr std::string_view kTokenizerConfigFile = "tokenizer_config.json"
 std::string path_in(const std::string& folder, std::string_view name);
 // Absolute, without a slash at the end; `folder` may have one.
 std::string parent_folder(const std::string& folder);
-bool file_exists(const std::string& path);
 std::string read_text_file(const std::string& path);
 // Replaces the file and waits until it is on the disk.
 void write_text_file(const std::string& path, std::string_view text);

@@ -1,7 +1,6 @@
 #include "offload/tensor_check.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <string>
 #include <string_view>
@@ -42,15 +41,8 @@ std::string shape_text(const Shape& shape) {
   return text + "]";
 }
 
-// Causal masks and rotary frequencies follow from the config; an unused head is that of a model
-// whose embedding serves as head.
-bool harmless(const std::string& name) {
-  constexpr std::array<std::string_view, 7> kEndings = {
-      ".attn.bias",           ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
-      ".rotary_emb.inv_freq", "lm_head.weight",    "decoder.version"};
-  return std::any_of(kEndings.begin(), kEndings.end(),
-                     [&](std::string_view ending) { return name.ends_with(ending); });
-}
+// The copy that some files hold of an embedding that serves as head.
+constexpr std::string_view kHeadName = "lm_head.weight";
 
 std::string listed(const std::string& title, const std::vector<std::string>& items) {
   if (items.empty()) return "";
@@ -77,13 +69,13 @@ void check_tensors(const Checkpoint& checkpoint, const WeightSpecs& specs) {
     }
   }
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (!needed.contains(tensor.name) && !harmless(tensor.name)) left_over.push_back(tensor.name);
+    if (!needed.contains(tensor.name) && tensor.name != kHeadName) left_over.push_back(tensor.name);
   }
   const std::string problems = listed("missing", missing) + listed("of another shape", misshapen) +
                                listed("left over", left_over);
   if (problems.empty()) return;
-  throw CheckpointError(checkpoint.path() + ": the tensors are not those of a " +
-                        "model with this config" + problems);
+  throw CheckpointError(checkpoint.path() + ": the tensors are not those that the config asks for" +
+                        problems);
 }
 
 }  // namespace zerostream

@@ -7,8 +7,7 @@
 namespace zerostream {
 
 // Throws one CheckpointError that lists every tensor that is missing, has another shape than the
-// config asks for, or is left over. Buffers that old checkpoints carry along (causal masks, rotary
-// frequencies) and the copy of a tied head may be left over.
+// config asks for, or is left over. Only the copy of a tied head may be left over.
 void check_tensors(const Checkpoint& checkpoint, const WeightSpecs& specs);
 
 }  // namespace zerostream
