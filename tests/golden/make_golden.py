@@ -9,6 +9,7 @@ model and what transformers computes with it in float32 with eager attention. Th
 results; run this again after a change of the cases. A given seed gives the same weights on every machine,
 logits may differ in the last bits.
 
+rope.json: configurations with every kind of rope scaling and their frequencies.
 expected.json:
     vocab_size   number of logits per position
     cases        list of
@@ -270,6 +271,30 @@ def write_checkpoint(folder, name, seed):
         extra(folder)
 
 
+def rope_case(old_spelling, **rope):
+    """A configuration and the frequencies that transformers computes from it."""
+    fields = llama(hidden_size=96, num_attention_heads=2, max_position_embeddings=4096, rope_parameters=dict(rope))
+    config = transformers.LlamaConfig(**fields)
+    rotary = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    written = json.loads(config.to_json_string(use_diff=False))
+    written = {key: written[key] for key in ("model_type", *fields) if written[key] is not None}
+    if old_spelling:
+        old_rope(written)
+    return {"config": written, "inverse_frequencies": rotary.inv_freq.tolist(), "attention_factor": rotary.attention_scaling}
+
+
+def make_rope():
+    """rope.json: every kind of scaling, computed without a model."""
+    yarn = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 1024}
+    cases = [rope_case(old, **settings) for old in (False, True) for settings in (
+        {"rope_type": "default", "rope_theta": 5e5}, {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0},
+        {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 2048},
+        yarn, {**yarn, "beta_fast": 16, "beta_slow": 2, "truncate": False}, {**yarn, "attention_factor": 0.75},
+        {**yarn, "mscale": 0.7, "mscale_all_dim": 1.1}, {**yarn, "factor": None})]
+    (HERE / "rope.json").write_text(json.dumps(cases, indent=1) + "\n")
+
+
 def eos_of(fields):
     eos = fields["eos_token_id"]
     return eos if isinstance(eos, list) else [eos]
@@ -292,5 +317,7 @@ if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
+    make_rope()
     for case in sys.argv[1:] or CASES:
-        make(case)
+        if case != "rope":
+            make(case)
