@@ -116,8 +116,8 @@ void TransferQueue::State::fill() {
   while (!free_blocks.empty() && (take_block(urgent) || take_block(normal))) {
   }
   if (requests.empty()) return;
-  in_flight += static_cast<int>(requests.size());
   engine.submit(requests);
+  in_flight += static_cast<int>(requests.size());
 }
 
 bool TransferQueue::State::take_block(Line& line) {

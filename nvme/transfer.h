@@ -44,7 +44,8 @@ struct Transfer {
 //
 // Nothing is allocated per block, and nothing per transfer once the queue has been as long before.
 // Threads: one thread. The engine must outlive this and serve nobody else. Errors: submit() and
-// pump() throw the IoError of an engine that fails itself; this is then of no more use.
+// pump() throw the IoError of an engine that fails itself; this is then of no more use, and what is
+// in flight ends with the engine.
 class TransferQueue {
  public:
   TransferQueue(IoEngine& engine, TransferOptions options);

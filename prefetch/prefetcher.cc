@@ -90,6 +90,7 @@ struct Prefetcher::Impl {
   std::string notes_;
   Buffer memory_;
   std::unique_ptr<IoEngine> engine_;
+  const std::string engine_name_ = engine_->name();
   const std::shared_ptr<EventFd> wake_ = std::make_shared<EventFd>();
 
   mutable std::mutex mutex_;
@@ -108,7 +109,7 @@ struct Prefetcher::Impl {
 
   // The thread's own.
   std::optional<Staging> staging_;      // on a device with memory of its own
-  std::optional<TransferQueue> queue_;  // gone after the engine's own failure
+  std::optional<TransferQueue> queue_;  // gone after the engine's own failure, as is engine_
   SlotRing slots_;
   boost::asio::io_context loop_;
   Descriptor wake_events_{loop_, duplicate(wake_->fd())};
@@ -308,9 +309,10 @@ void Prefetcher::Impl::finish_row(std::exception_ptr error) {
   if (--rows_->left == 0) rows_done_.notify_all();
 }
 
-// The engine is of no use any more, and nothing is in flight once the queue is gone.
+// The engine is of no use any more, and nothing is in flight once it is gone.
 void Prefetcher::Impl::engine_failed(std::exception_ptr error) {
   queue_.reset();
+  engine_.reset();
   std::lock_guard lock(mutex_);
   fail_all(error);
 }
@@ -357,7 +359,7 @@ double Prefetcher::read_rows(std::span<const RowRequest> rows) { return impl_->r
 
 PrefetchCounters Prefetcher::counters() const { return impl_->counters(); }
 
-std::string Prefetcher::engine_name() const { return impl_->engine_->name(); }
+std::string Prefetcher::engine_name() const { return impl_->engine_name_; }
 
 const std::string& Prefetcher::notes() const { return impl_->notes_; }
 

@@ -58,7 +58,7 @@ constexpr int64_t row_staging_bytes(int64_t row_bytes) {
 
 struct PrefetcherOptions {
   IoEngineKind engine = IoEngineKind::kAuto;
-  TransferOptions transfer;
+  TransferOptions transfer = {};
   int queue_depth = 16;  // requests in flight
   // Device memory for slots; at least the largest segment. Counted in the plan.
   int64_t ring_bytes = 0;

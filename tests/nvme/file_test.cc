@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "nvme/transfer.h"
-#include "tests/nvme/test_bytes.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/test_bytes.h"
 #include "zerostream/error.h"
 
 namespace zerostream {

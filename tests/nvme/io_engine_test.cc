@@ -12,8 +12,8 @@
 #include "nvme/file.h"
 #include "nvme/null_engine.h"
 #include "tests/nvme/engine_cases.h"
-#include "tests/nvme/test_bytes.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/test_bytes.h"
 
 namespace zerostream {
 namespace {

@@ -9,9 +9,9 @@
 #include <random>
 
 #include "tests/nvme/engine_cases.h"
-#include "tests/nvme/test_bytes.h"
 #include "tests/support/count_allocations.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/test_bytes.h"
 
 namespace zerostream {
 namespace {
