@@ -39,7 +39,7 @@ class ContentsCheck {
 
   void check_places() const {
     const Segment& vectors = contents_.vectors_segment;
-    check_place(vectors, 0, contents_.file_bytes);
+    check_place(vectors, 0, INT64_MAX);
     int64_t end = vectors.offset + vectors.bytes;
     for (const Segment& segment : contents_.segments) {
       check_place(segment, end, kMaxSegmentBytes);

@@ -11,12 +11,12 @@
 namespace zerostream {
 
 struct PackOptions {
-  std::optional<DType> dtype;  // absent: as stored (Checkpoint::natural_dtype)
+  std::optional<DType> dtype = std::nullopt;  // absent: as stored (Checkpoint::natural_dtype)
   WeightLayout layout = WeightLayout::kTile64;
   bool dummy_weights = false;  // seeded random weights; the checkpoint needs only a config
   bool overwrite = false;      // replace a complete store
   // Bytes of weights written so far and in all; called now and then.
-  std::function<void(int64_t done, int64_t total)> progress;
+  std::function<void(int64_t done, int64_t total)> progress = nullptr;
 };
 
 // Packs a checkpoint into `folder` in one pass, holding less than 2 GiB whatever the model's size.

@@ -4,10 +4,12 @@
 #include <cstring>
 #include <future>
 #include <map>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/buffer.h"
 #include "base/digest.h"
 #include "nvme/file.h"
 #include "nvme/transfer.h"
@@ -19,17 +21,19 @@ namespace {
 // Bytes packed at once. A transposed source is read anew for each chunk, so its chunks are large.
 constexpr int64_t kChunkBytes = int64_t{16} << 20;
 constexpr int64_t kTransposedChunkBytes = int64_t{128} << 20;
+constexpr int64_t kPageBytes = 4096;
 constexpr unsigned kMaxThreads = 8;
 
-// Two buffers: one is being filled while the other is being written.
+// Two buffers: one is being filled while the other is being written. Buffers are page-aligned, for
+// direct files.
 class BackgroundWriter {
  public:
   explicit BackgroundWriter(const File& file) : file_(file) {}
 
   // Memory of at least `bytes` to fill, valid until the second write() from now.
   std::byte* buffer(int64_t bytes) {
-    std::vector<std::byte>& buffer = buffers_[filling_];
-    if (static_cast<int64_t>(buffer.size()) < bytes) buffer.resize(static_cast<size_t>(bytes));
+    Buffer& buffer = buffers_[filling_];
+    if (buffer.size() < bytes) buffer = allocate_host(bytes);
     return buffer.data();
   }
   // Writes the first bytes of buffer(). Errors may come with a later call.
@@ -45,10 +49,18 @@ class BackgroundWriter {
 
  private:
   const File& file_;
-  std::vector<std::byte> buffers_[2];
+  Buffer buffers_[2];
   size_t filling_ = 0;
   std::future<void> writing_;
 };
+
+// Panels of a run that are packed at once: whole pages, however many bytes a panel has.
+int64_t chunk_panels(const MatrixSpec& spec, int64_t panel_bytes) {
+  const bool transposed = !spec.sources.empty() && spec.sources.front().transposed;
+  const int64_t most_bytes = transposed ? kTransposedChunkBytes : kChunkBytes;
+  const int64_t multiple = kPageBytes / std::gcd(panel_bytes, kPageBytes);
+  return round_up(std::max<int64_t>(most_bytes / panel_bytes, 1), multiple);
+}
 
 std::vector<float> vector_values(const WeightSource& weights, const VectorSpec& spec) {
   std::vector<float> values(static_cast<size_t>(spec.size * (spec.gated ? 2 : 1)));
@@ -112,19 +124,17 @@ class WeightsWriter {
   // `end`: from the segment's begin; zeros fill what the run leaves.
   void write_run(const StoredMatrix& run, int64_t segment_offset, int64_t end) {
     const MatrixSpec& spec = *specs_.at({run.role, run.layer});
-    const bool transposed = !spec.sources.empty() && spec.sources.front().transposed;
     const int64_t panel_bytes = stored_panel_bytes(run);
     const int64_t panels = run.weight(nullptr).panels();
-    const int64_t step =
-        std::max<int64_t>(1, (transposed ? kTransposedChunkBytes : kChunkBytes) / panel_bytes);
+    const int64_t step = chunk_panels(spec, panel_bytes);
     for (int64_t panel = 0; panel < panels; panel += step) {
-      const int64_t chunk_panels = std::min(step, panels - panel);
+      const int64_t count = std::min(step, panels - panel);
       const int64_t begin = run.offset + panel * panel_bytes;
-      const bool last = panel + chunk_panels == panels;
-      const int64_t used = last ? run.offset + run.bytes() - begin : chunk_panels * panel_bytes;
+      const bool last = panel + count == panels;
+      const int64_t used = last ? run.offset + run.bytes() - begin : count * panel_bytes;
       const int64_t bytes = last ? end - begin : used;
-      std::byte* data = writer_.buffer(std::max(bytes, chunk_panels * panel_bytes));
-      packer_.pack(spec, run, panel, panel + chunk_panels, data);
+      std::byte* data = writer_.buffer(std::max(bytes, count * panel_bytes));
+      packer_.pack(spec, run, panel, panel + count, data);
       std::memset(data + used, 0, static_cast<size_t>(bytes - used));
       append(data, segment_offset + begin, bytes);
     }
@@ -152,7 +162,7 @@ class WeightsWriter {
 void write_weights(const WeightSource& weights, const WeightSpecs& specs, const std::string& path,
                    const std::function<void(int64_t done, int64_t total)>& progress,
                    SegmentLayout& layout) {
-  const File file = File::open(path, {.write = true});
+  const File file = File::open(path, {.write = true, .direct = true});
   file.allocate(layout.file_bytes);
   WeightsWriter writer(weights, specs, file, progress, layout.file_bytes);
   writer.write_vectors(specs.vectors, layout, layout.vectors_segment);
