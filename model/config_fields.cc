@@ -1,5 +1,6 @@
 #include "model/config_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -7,6 +8,10 @@
 
 namespace zerostream {
 namespace {
+
+bool is_positive(const Json& value) {
+  return value.is_number() && std::isfinite(value.get<double>()) && value.get<double>() > 0;
+}
 
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -68,9 +73,15 @@ int64_t ConfigFields::integer_or(std::string_view key, int64_t fallback, Range r
 
 double ConfigFields::number(std::string_view key) const {
   const Json& value = require(key);
-  if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() <= 0)
-    refuse(key, "expected a number greater than 0");
+  if (!is_positive(value)) refuse(key, "expected a number greater than 0");
   return value.get<double>();
+}
+
+std::vector<double> ConfigFields::numbers(std::string_view key) const {
+  const Json& list = require(key);
+  if (!list.is_array() || !std::ranges::all_of(list, is_positive))
+    refuse(key, "expected a list of numbers greater than 0");
+  return list.get<std::vector<double>>();
 }
 
 double ConfigFields::number_or(std::string_view key, double fallback) const {

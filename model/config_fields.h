@@ -31,6 +31,7 @@ class ConfigFields {
   int64_t integer_or(std::string_view key, int64_t fallback, Range range) const;
   double number(std::string_view key) const;  // finite, greater than 0; must be there
   double number_or(std::string_view key, double fallback) const;
+  std::vector<double> numbers(std::string_view key) const;  // finite, greater than 0
   bool flag_or(std::string_view key, bool fallback) const;
   std::string text_or(std::string_view key, std::string_view fallback) const;
   std::vector<std::string> texts(std::string_view key) const;  // a list of strings, empty if absent

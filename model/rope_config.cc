@@ -102,6 +102,16 @@ void scale_yarn(const RopeFields& fields, RopeConfig& rope) {
   }
 }
 
+void scale_divisors(const RopeFields& fields, RopeConfig& rope) {
+  const std::vector<double> divisors = fields.scaling.numbers("divisors");
+  if (divisors.size() != rope.inverse_frequencies.size())
+    fields.scaling.refuse("divisors", "expected one for each of " +
+                                          std::to_string(rope.inverse_frequencies.size()) +
+                                          " frequencies");
+  for (size_t i = 0; i < divisors.size(); ++i)
+    rope.inverse_frequencies[i] /= static_cast<float>(divisors[i]);
+}
+
 // rope_scaling wins over rope_parameters, as in transformers; "type" is its old spelling of
 // "rope_type".
 std::optional<std::string> rope_object_key(const ConfigFields& fields) {
@@ -147,6 +157,8 @@ RopeConfig read_rope_config(const ConfigFields& fields, const ModelConfig& confi
     scale_llama3(found, rope);
   } else if (type == "yarn") {
     scale_yarn(found, rope);
+  } else if (type == "divisors") {
+    scale_divisors(found, rope);
   } else if (type != "default") {
     scaling.refuse(type_key, "supported are default, linear, llama3 and yarn");
   }
