@@ -17,7 +17,6 @@ constexpr int64_t kTileRows = 16;
 constexpr int64_t kRowBytes = 64;                       // of a register: 32 bf16 or 16 fp32
 constexpr int64_t kWeightRowBytes = kPanelOutputs * 4;  // pairs of all outputs
 constexpr int64_t kSumRowBytes = kPanelOutputs * 4;
-constexpr int64_t kPrefetchBytes = 16384;
 
 // The operand of LDTILECFG.
 struct alignas(64) TileConfig {
@@ -72,8 +71,7 @@ ZS_AMX void multiply_16(const PanelProduct& p, int64_t row_begin, int64_t rows) 
     _tile_dpbf16ps(2, 4, 7);
     _tile_loadd(5, weights + 192, kWeightRowBytes);
     _tile_dpbf16ps(3, 4, 5);
-    for (int64_t line = 0; line < kTileBytes; line += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(weights + kPrefetchBytes + line), _MM_HINT_T0);
+    fetch_next(p, tile, row_begin / (2 * kTileRows), ceil_div(p.rows, 2 * kTileRows));
     source += kRowBytes;
     weights += kTileBytes;
   }
@@ -110,6 +108,8 @@ ZS_AMX void multiply_32x32(const PanelProduct& p, int64_t row_begin, int64_t out
     _tile_loadd(5, lower, p.source_row_bytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
+    fetch_next(p, tile, 2 * (row_begin / (2 * kTileRows)) + output / 32,
+               2 * ceil_div(p.rows, 2 * kTileRows));
     upper += kRowBytes;
     lower += kRowBytes;
     weights += kTileBytes;
@@ -142,6 +142,6 @@ ZS_AMX void multiply(const PanelProduct& p) {
 
 }  // namespace
 
-PanelKernel amx_panel_kernel() { return {multiply, 16}; }
+PanelKernel amx_panel_kernel() { return multiply; }
 
 }  // namespace zerostream

@@ -17,7 +17,6 @@ constexpr int kVectors = 4;  // of 16 outputs
 constexpr int64_t kPairBytes = 4;
 constexpr int64_t kPairsPerTile = 16;
 constexpr int64_t kPairRowBytes = kPanelOutputs * kPairBytes;
-constexpr int64_t kPrefetchBytes = 8192;
 
 template <int kRows>
 ZS_AVX512_BF16 void multiply_rows(const PanelProduct& p, int64_t row_begin) {
@@ -29,20 +28,21 @@ ZS_AVX512_BF16 void multiply_rows(const PanelProduct& p, int64_t row_begin) {
       sum[row][v] =
           p.keep_sums ? _mm512_load_ps(sums + row * kPanelOutputs + v * 16) : _mm512_setzero_ps();
   const std::byte* weights = p.tiles;
-  for (int64_t pair = 0; pair < p.num_tiles * kPairsPerTile; ++pair) {
-    __m512i weight[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      weight[v] = _mm512_load_si512(weights + v * 64);
-      _mm_prefetch(reinterpret_cast<const char*>(weights + v * 64 + kPrefetchBytes), _MM_HINT_T0);
+  for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
+    fetch_next(p, tile, row_begin / kBlockRows, ceil_div(p.rows, kBlockRows));
+    for (int64_t pair = 0; pair < kPairsPerTile; ++pair) {
+      __m512i weight[kVectors];
+      for (int v = 0; v < kVectors; ++v) weight[v] = _mm512_load_si512(weights + v * 64);
+      for (int row = 0; row < kRows; ++row) {
+        int32_t x;
+        __builtin_memcpy(&x, source + row * p.source_row_bytes, sizeof(x));
+        for (int v = 0; v < kVectors; ++v)
+          sum[row][v] =
+              _mm512_dpbf16_ps(sum[row][v], (__m512bh)_mm512_set1_epi32(x), (__m512bh)weight[v]);
+      }
+      source += kPairBytes;
+      weights += kPairRowBytes;
     }
-    for (int row = 0; row < kRows; ++row) {
-      int32_t x;
-      __builtin_memcpy(&x, source + row * p.source_row_bytes + pair * kPairBytes, sizeof(x));
-      for (int v = 0; v < kVectors; ++v)
-        sum[row][v] =
-            _mm512_dpbf16_ps(sum[row][v], (__m512bh)_mm512_set1_epi32(x), (__m512bh)weight[v]);
-    }
-    weights += kPairRowBytes;
   }
   for (int row = 0; row < kRows; ++row)
     for (int v = 0; v < kVectors; ++v)
@@ -60,6 +60,6 @@ void multiply(const PanelProduct& p) {
 
 }  // namespace
 
-PanelKernel avx512_bf16_panel_kernel() { return {multiply, 64}; }
+PanelKernel avx512_bf16_panel_kernel() { return multiply; }
 
 }  // namespace zerostream

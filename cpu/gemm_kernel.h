@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "base/tensor.h"
 #include "cpu/cpu_isa.h"
 
 namespace zerostream {
@@ -18,19 +19,27 @@ struct PanelProduct {
   int64_t rows = 0;
   const std::byte* tiles = nullptr;  // consecutive tiles of one panel
   int64_t num_tiles = 0;
+  // As many tiles that the caller multiplies next: the kernel fetches them on the way. Any address
+  // will do.
+  const std::byte* next_tiles = nullptr;
   float* sums = nullptr;
   bool keep_sums = false;
 };
 
-// How one element type is multiplied on one instruction set.
-//
-// A sum is added up over ascending inputs in one order that belongs to the kernel: its bits do not
-// depend on the other rows, on `rows`, or on how the panel was cut into runs of tiles.
-struct PanelKernel {
-  void (*run)(const PanelProduct& product) = nullptr;
-  // The run of tiles that serves many rows best: what is used again stays in the nearest cache.
-  int64_t tiles_per_run = 0;
-};
+// Fetches one of `parts` parts of the next run's tile `tile`. A kernel that goes through its tiles
+// `parts` times asks for another part each time.
+[[gnu::always_inline]] inline void fetch_next(const PanelProduct& product, int64_t tile,
+                                              int64_t part, int64_t parts) {
+  constexpr int64_t kLine = 64, kLines = kTileBytes / kLine;
+  const std::byte* next = product.next_tiles + tile * kTileBytes;
+  for (int64_t line = part * kLines / parts; line < (part + 1) * kLines / parts; ++line)
+    __builtin_prefetch(next + line * kLine, 0, 2);
+}
+
+// Computes a product. A sum is added up over ascending inputs in one order that belongs to the
+// kernel: its bits do not depend on the other rows, on their number, or on how the panel was cut
+// into runs of tiles.
+using PanelKernel = void (*)(const PanelProduct& product);
 
 // For kF32, kF16 and kBF16; the best kernel that needs no more than `isa`.
 PanelKernel panel_kernel(DType dtype, CpuIsa isa);

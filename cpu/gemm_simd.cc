@@ -11,7 +11,6 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "cpu/simd-inl.h"
-#include "hwy/cache_control.h"
 
 #if ZS_VECTOR_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -23,10 +22,9 @@ namespace {
 constexpr int kBlockRows = 6;
 constexpr int kStripVectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
 constexpr int64_t kStrip = kStripVectors * kLanes;
-constexpr int64_t kPrefetchFloats = 2048;
 
-// An fp32 product: rows of `inputs` elements times inputs × 64 outputs.
-struct Product {
+// One row block of a product in fp32, or of a few tiles of it, widened.
+struct Block {
   const float* source;
   int64_t source_stride;
   const float* weights;
@@ -36,23 +34,20 @@ struct Product {
 };
 
 template <int kRows>
-HWY_INLINE void multiply_strip(const Product& p, int64_t strip) {
+HWY_INLINE void multiply_strip(const Block& block, int64_t strip) {
   const Floats d;
   FloatVec sum[kRows][kStripVectors];
-  float* sums = p.sums + strip;
+  float* sums = block.sums + strip;
   for (int row = 0; row < kRows; ++row)
     for (int v = 0; v < kStripVectors; ++v)
       sum[row][v] =
-          p.keep_sums ? hn::Load(d, sums + row * kPanelOutputs + v * kLanes) : hn::Zero(d);
-  const float* weights = p.weights + strip;
-  for (int64_t input = 0; input < p.inputs; ++input, weights += kPanelOutputs) {
+          block.keep_sums ? hn::Load(d, sums + row * kPanelOutputs + v * kLanes) : hn::Zero(d);
+  const float* weights = block.weights + strip;
+  for (int64_t input = 0; input < block.inputs; ++input, weights += kPanelOutputs) {
     FloatVec weight[kStripVectors];
-    for (int v = 0; v < kStripVectors; ++v) {
-      weight[v] = hn::Load(d, weights + v * kLanes);
-      if (v * kLanes % 16 == 0) hwy::Prefetch(weights + v * kLanes + kPrefetchFloats);
-    }
+    for (int v = 0; v < kStripVectors; ++v) weight[v] = hn::Load(d, weights + v * kLanes);
     for (int row = 0; row < kRows; ++row) {
-      const FloatVec x = hn::Set(d, p.source[row * p.source_stride + input]);
+      const FloatVec x = hn::Set(d, block.source[row * block.source_stride + input]);
       for (int v = 0; v < kStripVectors; ++v) sum[row][v] = hn::MulAdd(x, weight[v], sum[row][v]);
     }
   }
@@ -62,27 +57,14 @@ HWY_INLINE void multiply_strip(const Product& p, int64_t strip) {
 }
 
 template <int kRows>
-void multiply_rows(const Product& p) {
-  for (int64_t strip = 0; strip < kPanelOutputs; strip += kStrip) multiply_strip<kRows>(p, strip);
+void multiply_block(const Block& block) {
+  for (int64_t strip = 0; strip < kPanelOutputs; strip += kStrip)
+    multiply_strip<kRows>(block, strip);
 }
 
-constexpr void (*kMultiply[])(const Product&) = {
-    nullptr,          multiply_rows<1>, multiply_rows<2>, multiply_rows<3>,
-    multiply_rows<4>, multiply_rows<5>, multiply_rows<6>};
-
-void multiply_f32(const PanelProduct& p) {
-  Product part{.source = reinterpret_cast<const float*>(p.source),
-               .source_stride = p.source_row_bytes / int64_t{sizeof(float)},
-               .weights = reinterpret_cast<const float*>(p.tiles),
-               .inputs = p.num_tiles * tile_inputs(DType::kF32),
-               .sums = p.sums,
-               .keep_sums = p.keep_sums};
-  for (int64_t row = 0; row < p.rows; row += kBlockRows) {
-    kMultiply[std::min<int64_t>(kBlockRows, p.rows - row)](part);
-    part.source += kBlockRows * part.source_stride;
-    part.sums += kBlockRows * kPanelOutputs;
-  }
-}
+constexpr void (*kMultiplyBlock[])(const Block&) = {
+    nullptr,           multiply_block<1>, multiply_block<2>, multiply_block<3>,
+    multiply_block<4>, multiply_block<5>, multiply_block<6>};
 
 // The first and the second element of each pair.
 HWY_INLINE void widen_pairs(const Bf16* pairs, float* first, float* second) {
@@ -104,55 +86,67 @@ HWY_INLINE void widen_pairs(const Fp16* pairs, float* first, float* second) {
   hn::Store(hn::PromoteTo(d, hn::BitCast(dh, high)), d, second);
 }
 
-constexpr int64_t kWideTiles = 4;
-constexpr int64_t kWideInputs = kWideTiles * tile_inputs(DType::kBF16);
+// A step is what stays in the nearest cache, in fp32, while the rows go by.
+constexpr int64_t kStepInputs = 128;
 
 template <typename T>
-void widen_tiles(const T* tiles, int64_t inputs, float* wide) {
+constexpr int64_t kStepTiles = kStepInputs* int64_t{sizeof(T)} / 64;
+
+// Weights and source of a step in fp32: as they rest, or widened into `wide`.
+HWY_INLINE const float* step_weights(const float* tiles, int64_t, float*) { return tiles; }
+template <typename T>
+const float* step_weights(const T* tiles, int64_t inputs, float* wide) {
   for (int64_t pair = 0; pair < inputs / 2; ++pair) {
     const T* pairs = tiles + pair * 2 * kPanelOutputs;
     float* first = wide + pair * 2 * kPanelOutputs;
-    for (int64_t output = 0; output < kPanelOutputs; output += kLanes) {
+    for (int64_t output = 0; output < kPanelOutputs; output += kLanes)
       widen_pairs(pairs + 2 * output, first + output, first + kPanelOutputs + output);
-      if (output % 16 == 0) hwy::Prefetch(pairs + 2 * output + 2 * kPrefetchFloats);
-    }
   }
+  return wide;
+}
+
+HWY_INLINE const float* step_source(const float* source, int64_t, int64_t, int64_t, float*) {
+  return source;
+}
+template <typename T>
+const float* step_source(const T* source, int64_t stride, int64_t rows, int64_t inputs,
+                         float* wide) {
+  for (int64_t row = 0; row < rows; ++row)
+    convert_row(source + row * stride, wide + row * kStepInputs, inputs);
+  return wide;
 }
 
 template <typename T>
-void widen_rows(const PanelProduct& p, int64_t row_begin, int64_t rows, int64_t input_begin,
-                int64_t inputs, float* wide) {
-  for (int64_t row = 0; row < rows; ++row) {
-    const std::byte* source = p.source + (row_begin + row) * p.source_row_bytes;
-    convert_row(reinterpret_cast<const T*>(source) + input_begin, wide + row * kWideInputs, inputs);
-  }
-}
-
-template <typename T>
-void multiply_widened(const PanelProduct& p) {
-  alignas(64) float weights[kWideInputs * kPanelOutputs];
-  alignas(64) float source[kBlockRows * kWideInputs];
-  const int64_t all_inputs = p.num_tiles * tile_inputs(DType::kBF16);
-  for (int64_t begin = 0; begin < all_inputs; begin += kWideInputs) {
-    const int64_t inputs = std::min(kWideInputs, all_inputs - begin);
-    widen_tiles(reinterpret_cast<const T*>(p.tiles) + begin * kPanelOutputs, inputs, weights);
+void multiply(const PanelProduct& p) {
+  alignas(64) float wide_weights[kStepInputs * kPanelOutputs];
+  alignas(64) float wide_source[kBlockRows * kStepInputs];
+  const auto* tiles = reinterpret_cast<const T*>(p.tiles);
+  const auto* source = reinterpret_cast<const T*>(p.source);
+  const int64_t stride = p.source_row_bytes / int64_t{sizeof(T)};
+  for (int64_t tile = 0; tile < p.num_tiles; tile += kStepTiles<T>) {
+    const int64_t step_tiles = std::min(kStepTiles<T>, p.num_tiles - tile);
+    const int64_t inputs = step_tiles * 64 / int64_t{sizeof(T)};
+    for (int64_t i = 0; i < step_tiles; ++i) fetch_next(p, tile + i, 0, 1);
+    const float* weights = step_weights(tiles, inputs, wide_weights);
     for (int64_t row = 0; row < p.rows; row += kBlockRows) {
       const int64_t rows = std::min<int64_t>(kBlockRows, p.rows - row);
-      widen_rows<T>(p, row, rows, begin, inputs, source);
-      kMultiply[rows]({.source = source,
-                       .source_stride = kWideInputs,
-                       .weights = weights,
-                       .inputs = inputs,
-                       .sums = p.sums + row * kPanelOutputs,
-                       .keep_sums = p.keep_sums || begin > 0});
+      kMultiplyBlock[rows](
+          {.source = step_source(source + row * stride, stride, rows, inputs, wide_source),
+           .source_stride = std::is_same_v<T, float> ? stride : kStepInputs,
+           .weights = weights,
+           .inputs = inputs,
+           .sums = p.sums + row * kPanelOutputs,
+           .keep_sums = p.keep_sums || tile > 0});
     }
+    tiles += inputs * kPanelOutputs;
+    source += inputs;
   }
 }
 
 PanelKernel kernel_of(DType dtype) {
-  if (dtype == DType::kF16) return {multiply_widened<Fp16>, 64};
-  if (dtype == DType::kBF16) return {multiply_widened<Bf16>, 64};
-  return {multiply_f32, 32};
+  if (dtype == DType::kF16) return multiply<Fp16>;
+  if (dtype == DType::kBF16) return multiply<Bf16>;
+  return multiply<float>;
 }
 
 }  // namespace

@@ -11,14 +11,24 @@
 namespace zerostream {
 namespace {
 
-// A worker's scratch: first the sums of its task, then a run of tiles for weights that are not
-// tiled.
-constexpr int64_t kSumsBytes = kLinearScratchBytes / 2;
-constexpr int64_t kTilesBytes = kLinearScratchBytes - kSumsBytes;
 constexpr int64_t kSumRowBytes = kPanelOutputs * int64_t{sizeof(float)};
 constexpr int64_t kMaxTaskRows = 512;
 constexpr int64_t kMinTaskRows = 64;
-constexpr int64_t kFewRows = 32;  // the source fits the nearest cache whole
+
+// With more rows than this, inputs are multiplied in runs: while a run's part of the source is at
+// hand, all panels of the task use it.
+constexpr int64_t kFewRows = 32;
+constexpr int64_t kRunTiles = 16;
+constexpr int64_t kTileRowBytes = 64;  // what a tile takes of a row of the source
+// A row of the copied source and a gap that keeps rows out of each other's cache sets.
+constexpr int64_t kCopiedRowBytes = kRunTiles * kTileRowBytes + 64;
+
+// A worker's scratch: the sums of its task, a run of the source, a run of tiles for weights that
+// are not tiled.
+constexpr int64_t kSumsBytes = int64_t{1} << 20;
+constexpr int64_t kSourceBytes = kMaxTaskRows * kCopiedRowBytes;
+constexpr int64_t kTilesBytes = kRunTiles * kTileBytes;
+static_assert(kSumsBytes + kSourceBytes + kTilesBytes <= kLinearScratchBytes);
 
 // How a multiplication is cut into tasks: rectangles of rows and groups of panels. A group is a
 // panel, or a gate panel and its up panel. Results do not depend on the cut.
@@ -81,66 +91,90 @@ class Multiplication {
         finish_(finish_panel(stream.isa())),
         cut_(make_cut(args, stream.pool().workers())) {}
 
+  // Neighbouring tasks share their weights, so that all but the first find them in a cache.
   void run() {
     stream_.pool().parallel_for(cut_.tasks(), [this](int worker, int64_t index) {
-      run_task(index, stream_.scratch(worker));
+      Task task = {.row = index % cut_.row_tasks * cut_.task_rows,
+                   .group = index / cut_.row_tasks * cut_.task_groups,
+                   .scratch = stream_.scratch(worker)};
+      task.rows = std::min(cut_.task_rows, args_.target.rows - task.row);
+      task.group_end = std::min(task.group + cut_.task_groups, cut_.groups);
+      run_task(task);
     });
   }
 
  private:
-  // Neighbours share their weights, so that all but the first find them in a cache.
-  void run_task(int64_t index, std::byte* scratch) const {
-    const int64_t row = index % cut_.row_tasks * cut_.task_rows;
-    const int64_t rows = std::min(cut_.task_rows, args_.target.rows - row);
-    const int64_t group = index / cut_.row_tasks * cut_.task_groups;
-    const int64_t group_end = std::min(group + cut_.task_groups, cut_.groups);
+  struct Task {
+    int64_t row = 0;
+    int64_t rows = 0;
+    int64_t group = 0;
+    int64_t group_end = 0;
+    std::byte* scratch = nullptr;
+
+    // Of the task's panels, one after the other.
+    float* sums(int64_t panel) const {
+      return reinterpret_cast<float*>(scratch + panel * rows * kSumRowBytes);
+    }
+    std::byte* source() const { return scratch + kSumsBytes; }
+    std::byte* tiles() const { return scratch + kSumsBytes + kSourceBytes; }
+  };
+
+  void run_task(const Task& task) const {
+    const bool whole = task.rows <= kFewRows && args_.weight.layout == WeightLayout::kTile64;
     const int64_t tiles = args_.weight.panel_bytes() / kTileBytes;
-    const int64_t run = tiles_per_run(rows, tiles);
-    for (int64_t tile = 0; tile < tiles; tile += run)
-      for (int64_t g = group; g < group_end; ++g) {
-        std::byte* sums = scratch + (g - group) * cut_.group_panels * rows * kSumRowBytes;
-        const int64_t count = std::min(run, tiles - tile);
-        multiply_group(g, row, rows, tile, count, sums, scratch + kSumsBytes);
-        if (tile + count == tiles) finish_group(g, row, rows, sums);
-      }
+    const int64_t run_tiles = whole ? tiles : kRunTiles;
+    for (int64_t tile = 0; tile < tiles; tile += run_tiles)
+      multiply_run(task, tile, std::min(run_tiles, tiles - tile));
   }
 
-  int64_t tiles_per_run(int64_t rows, int64_t tiles) const {
-    const int64_t run = rows <= kFewRows ? tiles : kernel_.tiles_per_run;
-    return args_.weight.layout == WeightLayout::kRows ? std::min(run, kTilesBytes / kTileBytes)
-                                                      : run;
-  }
-
-  void multiply_group(int64_t group, int64_t row, int64_t rows, int64_t tile, int64_t count,
-                      std::byte* sums, std::byte* tiles) const {
-    const PackedWeight& weight = args_.weight;
-    for (int64_t i = 0; i < cut_.group_panels; ++i) {
-      const int64_t panel = group * cut_.group_panels + i;
-      const std::byte* source = weight.data + panel * weight.panel_bytes() + tile * kTileBytes;
-      if (weight.layout == WeightLayout::kRows) {
-        tile_rows(weight, panel, tile, count, tiles);
-        source = tiles;
-      }
-      const int64_t element_bytes = dtype_bytes(weight.dtype);
-      kernel_.run(
-          {.source = args_.source.row(row) + tile * tile_inputs(weight.dtype) * element_bytes,
-           .source_row_bytes = args_.source.row_stride * element_bytes,
-           .rows = rows,
-           .tiles = source,
-           .num_tiles = count,
-           .sums = reinterpret_cast<float*>(sums + i * rows * kSumRowBytes),
-           .keep_sums = tile > 0});
+  // Tiles [tile, tile + tiles) of all panels of a task.
+  void multiply_run(const Task& task, int64_t tile, int64_t tiles) const {
+    const int64_t begin = task.group * cut_.group_panels;
+    const int64_t end = task.group_end * cut_.group_panels;
+    const bool last_run = (tile + tiles) * kTileBytes == args_.weight.panel_bytes();
+    PanelProduct product = {.rows = task.rows, .num_tiles = tiles, .keep_sums = tile > 0};
+    set_source(task, tile, product);
+    for (int64_t panel = begin; panel < end; ++panel) {
+      product.sums = task.sums(panel - begin);
+      set_tiles(task, panel, tile, product);
+      product.next_tiles =
+          panel + 1 < end ? resting_tiles(panel + 1, tile) : resting_tiles(begin, tile + tiles);
+      kernel_(product);
+      if (last_run && (panel + 1) % cut_.group_panels == 0) finish_group(task, panel - begin);
     }
   }
 
-  void finish_group(int64_t group, int64_t row, int64_t rows, const std::byte* sums) const {
+  void set_source(const Task& task, int64_t tile, PanelProduct& product) const {
+    product.source = args_.source.row(task.row) + tile * kTileRowBytes;
+    product.source_row_bytes = dtype_bytes(args_.source.dtype, args_.source.row_stride);
+    if (task.rows <= kFewRows) return;
+    for (int64_t row = 0; row < task.rows; ++row)
+      std::memcpy(task.source() + row * kCopiedRowBytes,
+                  product.source + row * product.source_row_bytes,
+                  static_cast<size_t>(product.num_tiles * kTileRowBytes));
+    product.source = task.source();
+    product.source_row_bytes = kCopiedRowBytes;
+  }
+
+  void set_tiles(const Task& task, int64_t panel, int64_t tile, PanelProduct& product) const {
+    product.tiles = resting_tiles(panel, tile);
+    if (args_.weight.layout == WeightLayout::kTile64) return;
+    tile_rows(args_.weight, panel, tile, product.num_tiles, task.tiles());
+    product.tiles = task.tiles();
+  }
+
+  const std::byte* resting_tiles(int64_t panel, int64_t tile) const {
+    return args_.weight.data + panel * args_.weight.panel_bytes() + tile * kTileBytes;
+  }
+
+  // The group whose last panel is the task's panel `last_panel`.
+  void finish_group(const Task& task, int64_t last_panel) const {
     const bool gated = cut_.group_panels == 2;
-    const auto* gate = reinterpret_cast<const float*>(sums);
-    finish_(args_, {.row_begin = row,
-                    .rows = rows,
-                    .col_begin = group * kPanelOutputs,
-                    .gate = gate,
-                    .up = gated ? gate + rows * kPanelOutputs : nullptr});
+    finish_(args_, {.row_begin = task.row,
+                    .rows = task.rows,
+                    .col_begin = (task.group + last_panel / cut_.group_panels) * kPanelOutputs,
+                    .gate = task.sums(gated ? last_panel - 1 : last_panel),
+                    .up = gated ? task.sums(last_panel) : nullptr});
   }
 
   const LinearArgs& args_;

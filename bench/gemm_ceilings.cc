@@ -1,0 +1,125 @@
+#include "bench/gemm_ceilings.h"
+
+#include <immintrin.h>
+
+#include <chrono>
+#include <vector>
+
+namespace zerostream {
+namespace {
+
+constexpr int kChains = 12;  // independent sums: more than the instructions' latency
+
+template <typename V>
+[[gnu::always_inline]] inline void keep(V& vector) {
+  __asm__ volatile("" : "+v"(vector));
+}
+
+// Each runs `rounds` rounds and returns the operations of one.
+[[gnu::target("avx2,fma")]] double loop_avx2(int64_t rounds) {
+  __m256 sum[kChains], a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(1e-9f);
+  for (__m256& s : sum) s = _mm256_setzero_ps();
+  keep(a), keep(b);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m256& s : sum) {
+      s = _mm256_fmadd_ps(a, b, s);
+      keep(s);
+    }
+  return kChains * 8 * 2.0;
+}
+
+[[gnu::target("avx512f")]] double loop_avx512(int64_t rounds) {
+  __m512 sum[kChains], a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(1e-9f);
+  for (__m512& s : sum) s = _mm512_setzero_ps();
+  keep(a), keep(b);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m512& s : sum) {
+      s = _mm512_fmadd_ps(a, b, s);
+      keep(s);
+    }
+  return kChains * 16 * 2.0;
+}
+
+[[gnu::target("avx512f,avx512bf16")]] double loop_avx512_bf16(int64_t rounds) {
+  __m512 sum[kChains];
+  __m512i a = _mm512_set1_epi32(0x3f803f80), b = a;
+  for (__m512& s : sum) s = _mm512_setzero_ps();
+  keep(a), keep(b);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (__m512& s : sum) {
+      s = _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)b);
+      keep(s);
+    }
+  return kChains * 32 * 2.0;
+}
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+[[gnu::target("amx-tile,amx-bf16")]] double loop_amx(int64_t rounds) {
+  const TileConfig config;
+  __asm__ volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 4 * 16 * 16 * 32 * 2.0;
+}
+
+using Loop = double (*)(int64_t rounds);
+
+Loop register_loop(DType dtype, CpuIsa isa) {
+  if (dtype == DType::kBF16 && isa == CpuIsa::kAmx) return loop_amx;
+  if (dtype == DType::kBF16 && isa == CpuIsa::kAvx512Bf16) return loop_avx512_bf16;
+  return isa >= CpuIsa::kAvx512 ? loop_avx512 : loop_avx2;
+}
+
+[[gnu::target("avx2")]] void read_all(const std::byte* data, int64_t bytes) {
+  __m256i sum[4] = {};
+  for (int64_t i = 0; i < bytes; i += 128) {
+    _mm_prefetch(reinterpret_cast<const char*>(data + i + 4096), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(data + i + 4096 + 64), _MM_HINT_T0);
+    for (int j = 0; j < 4; ++j)
+      sum[j] = _mm256_add_epi64(
+          sum[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 32 * j)));
+  }
+  for (__m256i& s : sum) keep(s);
+}
+
+}  // namespace
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double register_gflops(DType dtype, CpuIsa isa, WorkerPool& pool) {
+  const Loop loop = register_loop(dtype, isa);
+  const double start = seconds_now();
+  loop(20000);
+  const auto rounds = static_cast<int64_t>(20000 * 0.01 / (seconds_now() - start));
+  std::vector<double> rates(static_cast<size_t>(pool.workers()));
+  pool.parallel_for(pool.workers(), [&](int, int64_t index) {
+    const double begin = seconds_now();
+    const double operations = loop(rounds) * static_cast<double>(rounds);
+    rates[static_cast<size_t>(index)] = operations / (seconds_now() - begin) / 1e9;
+  });
+  double all = 0;
+  for (const double rate : rates) all += rate;
+  return all;
+}
+
+double read_gigabytes(const std::byte* data, int64_t bytes, WorkerPool& pool) {
+  const int64_t pieces = 16 * pool.workers(), piece = bytes / pieces / 128 * 128;
+  const double begin = seconds_now();
+  pool.parallel_for(pieces, [&](int, int64_t index) { read_all(data + index * piece, piece); });
+  return static_cast<double>(piece * pieces) / (seconds_now() - begin) / 1e9;
+}
+
+}  // namespace zerostream
