@@ -29,7 +29,8 @@ class Tokenizer {
 };
 
 // Decodes a row token by token: what push() returned so far and finish() together are decode() of
-// all ids. Never emits half a character.
+// all ids. Never emits half a character. Ids out of the vocabulary (a model may have more rows than
+// its tokenizer has tokens) give no text. Borrows the tokenizer. Threads: one.
 class StreamDecoder {
  public:
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
@@ -37,11 +38,16 @@ class StreamDecoder {
   std::string finish();          // what was held back
 
  private:
+  std::string window_text() const;
+  std::string flush(const std::string& text);
+
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
-  std::vector<int32_t> ids_;  // from the last safe border on
-  size_t prefix_ids_ = 0;
-  std::string emitted_;
+  std::vector<int32_t> context_;  // final ids before the window, which its text may depend on
+  size_t context_bytes_ = 0;      // of their text
+  std::vector<int32_t> window_;   // ids whose text is not final yet
+  std::string text_;              // of the window
+  size_t emitted_ = 0;            // bytes of it that push() returned
 };
 
 // Makes a tokenizer from the content of tokenizer.json and (may be null) tokenizer_config.json.

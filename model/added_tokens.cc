@@ -1,0 +1,160 @@
+#include "model/added_tokens.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "model/utf8.h"
+
+namespace zerostream {
+namespace {
+
+bool is_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
+}
+
+size_t character_before(std::string_view text, size_t position) {
+  do {
+    --position;
+  } while (position > 0 && (static_cast<uint8_t>(text[position]) & 0xC0) == 0x80);
+  return position;
+}
+
+size_t skip_spaces_back(std::string_view text, size_t position, size_t lowest) {
+  while (position > lowest) {
+    const size_t before = character_before(text, position);
+    if (!is_space(utf8_at(text, before).code_point)) break;
+    position = before;
+  }
+  return std::max(position, lowest);
+}
+
+size_t skip_spaces(std::string_view text, size_t position) {
+  while (position < text.size()) {
+    const Utf8Sequence next = utf8_at(text, position);
+    if (!is_space(next.code_point)) break;
+    position += next.bytes;
+  }
+  return position;
+}
+
+AddedToken read_token(const JsonPart& part) {
+  part.member("id").id();
+  AddedToken token{.content = part.member("content").text(),
+                   .single_word = part.boolean("single_word", false),
+                   .lstrip = part.boolean("lstrip", false),
+                   .rstrip = part.boolean("rstrip", false),
+                   .special = part.boolean("special", false)};
+  token.normalized = part.boolean("normalized", !token.special);
+  return token;
+}
+
+}  // namespace
+
+void TokenTrie::add(std::string_view text, int32_t value) {
+  if (text.empty()) return;
+  uint32_t node = 0;
+  for (const char c : text) {
+    const uint64_t key = uint64_t{node} << 8 | static_cast<uint8_t>(c);
+    const auto [child, is_new] = children_.emplace(key, nodes_);
+    if (is_new) ++nodes_;
+    node = child->second;
+  }
+  values_.emplace(node, value);
+}
+
+std::optional<TokenTrie::Match> TokenTrie::longest_at(std::string_view text, size_t begin) const {
+  std::optional<Match> longest;
+  uint32_t node = 0;
+  for (size_t i = begin; i < text.size(); ++i) {
+    const auto child = children_.find(uint64_t{node} << 8 | static_cast<uint8_t>(text[i]));
+    if (child == children_.end()) break;
+    node = child->second;
+    const auto value = values_.find(node);
+    if (value != values_.end()) longest = Match{begin, i + 1, value->second};
+  }
+  return longest;
+}
+
+std::optional<TokenTrie::Match> TokenTrie::find(std::string_view text, size_t start) const {
+  if (values_.empty()) return std::nullopt;
+  for (size_t begin = start; begin < text.size(); ++begin) {
+    if (const std::optional<Match> match = longest_at(text, begin)) return match;
+  }
+  return std::nullopt;
+}
+
+// Word characters are those of Rust's regular expressions, which count joiners too.
+AddedTokens::AddedTokens(const JsonPart& tokens, const BpeModel& model,
+                         const Normalizer& normalizer)
+    : word_(R"((?![²³¹¼½¾])[\w\x{200C}\x{200D}])", "added tokens") {
+  if (tokens.is_null()) return;
+  std::vector<AddedToken> in_order;
+  for (const JsonPart& part : tokens.items()) {
+    AddedToken token = read_token(part);
+    if (token.content.empty()) continue;
+    add(token, model, normalizer);
+    in_order.push_back(std::move(token));
+  }
+  // Special tokens come first, and hide others of the same content.
+  std::stable_partition(in_order.begin(), in_order.end(),
+                        [](const AddedToken& token) { return token.special; });
+  for (const AddedToken& token : in_order) {
+    if (!token.special && is_special(token.content)) continue;
+    TokenTrie& trie = token.normalized ? normalized_ : raw_;
+    trie.add(token.normalized ? normalizer(token.content) : token.content,
+             ids_.find(token.content)->second);
+  }
+}
+
+void AddedTokens::add(AddedToken token, const BpeModel& model, const Normalizer& normalizer) {
+  if (token.special) specials_.insert(token.content);
+  const auto known = ids_.find(token.content);
+  std::optional<int32_t> id =
+      known != ids_.end() ? std::optional(known->second) : model.token_to_id(token.content);
+  if (!id) {
+    id = std::max(highest_id_ + 1, static_cast<int32_t>(model.vocabulary().size()));
+  }
+  highest_id_ = std::max(highest_id_, *id);
+  ids_.emplace(token.content, *id);
+  if (token.normalized) token.content = normalizer(token.content);
+  tokens_.insert_or_assign(*id, std::move(token));
+}
+
+const AddedToken* AddedTokens::find(int32_t id) const {
+  const auto found = tokens_.find(id);
+  return found == tokens_.end() ? nullptr : &found->second;
+}
+
+bool AddedTokens::is_word(std::string_view character) const {
+  return !word_.find_all(character).empty();
+}
+
+bool AddedTokens::is_inside_word(std::string_view text, size_t begin, size_t end) const {
+  if (begin > 0) {
+    const size_t before = character_before(text, begin);
+    if (is_word(text.substr(before, begin - before))) return true;
+  }
+  return end < text.size() && is_word(text.substr(end, utf8_at(text, end).bytes));
+}
+
+std::vector<TextPiece> AddedTokens::split(std::string_view text, bool normalized) const {
+  const TokenTrie& trie = normalized ? normalized_ : raw_;
+  std::vector<TextPiece> pieces;
+  size_t done = 0;
+  for (auto match = trie.find(text, 0); match; match = trie.find(text, match->end)) {
+    const AddedToken& token = tokens_.at(match->value);
+    size_t begin = match->begin, end = match->end;
+    if (token.single_word && is_inside_word(text, begin, end)) continue;
+    if (token.lstrip) begin = skip_spaces_back(text, begin, done);
+    if (token.rstrip) end = skip_spaces(text, end);
+    if (done < begin) pieces.push_back({text.substr(done, begin - done), std::nullopt});
+    pieces.push_back({text.substr(begin, end - begin), match->value});
+    done = end;
+  }
+  if (done < text.size()) pieces.push_back({text.substr(done), std::nullopt});
+  return pieces;
+}
+
+}  // namespace zerostream

@@ -1,0 +1,32 @@
+#include "model/text_edit.h"
+
+#include <string_view>
+
+namespace zerostream {
+
+Regex read_pattern(const JsonPart& part) {
+  const JsonPart pattern = part.member("pattern");
+  if (!pattern.member("Regex").is_null()) {
+    const JsonPart regex = pattern.member("Regex");
+    return Regex(regex.text(), regex.where());
+  }
+  const std::string text = pattern.member("String").text();
+  if (text.empty()) pattern.fail("must not be empty");
+  return Regex::literal(text);
+}
+
+std::function<std::string(const std::string&)> read_replacement(const JsonPart& part) {
+  return [pattern = read_pattern(part),
+          content = part.member("content").text()](const std::string& text) {
+    std::string result;
+    size_t done = 0;
+    for (const Regex::Match& match : pattern.find_all(text)) {
+      result += std::string_view(text).substr(done, match.begin - done);
+      result += content;
+      done = match.end;
+    }
+    return result + text.substr(done);
+  };
+}
+
+}  // namespace zerostream

@@ -1,0 +1,157 @@
+// Tokenizers against what Hugging Face makes of the same texts (tests/golden/tokenizers).
+#include "model/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/support/temp_dir.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+std::string golden(const std::string& name) {
+  return std::string(ZS_TEST_DATA) + "/tokenizers/" + name;
+}
+
+std::string stream(const Tokenizer& tokenizer, const Ids& ids, bool skip_special_tokens) {
+  StreamDecoder decoder(tokenizer, skip_special_tokens);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.push(id);
+  return text + decoder.finish();
+}
+
+class GoldenTokenizer : public testing::TestWithParam<const char*> {
+ protected:
+  const std::string name_ = GetParam();
+  const std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer(golden(name_ + ".json"));
+  const Json cases_ = read_json_file(golden(name_ + ".cases.json"));
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, GoldenTokenizer,
+                         testing::Values("gpt2", "gpt2_prefix", "llama3", "qwen2", "smollm",
+                                         "bos_eos"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(GoldenTokenizer, EncodesAndDecodesTexts) {
+  const Json texts = read_json_file(golden("texts.json"));
+  ASSERT_EQ(texts.size(), cases_["texts"].size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const std::string text = texts[i];
+    SCOPED_TRACE("text " + std::to_string(i) + ": " + text);
+    const Json& row = cases_["texts"][i];
+    const Ids with = row[0].get<Ids>();
+    const Ids without = row[1].is_null() ? with : row[1].get<Ids>();
+    const std::string decoded = row[2].is_null() ? text : row[2].get<std::string>();
+    const std::string skipped = row[3].is_null() ? decoded : row[3].get<std::string>();
+    EXPECT_EQ(tokenizer_->encode(text, true), with);
+    EXPECT_EQ(tokenizer_->encode(text, false), without);
+    EXPECT_EQ(tokenizer_->decode(with, false), decoded);
+    EXPECT_EQ(tokenizer_->decode(with, true), skipped);
+    EXPECT_EQ(stream(*tokenizer_, with, false), decoded);
+    EXPECT_EQ(stream(*tokenizer_, with, true), skipped);
+  }
+}
+
+TEST_P(GoldenTokenizer, DecodesRandomIds) {
+  for (const Json& row : cases_["ids"]) {
+    const Ids ids = row[0].get<Ids>();
+    SCOPED_TRACE("ids " + row[0].dump());
+    EXPECT_EQ(tokenizer_->decode(ids, false), row[1].get<std::string>());
+    EXPECT_EQ(tokenizer_->decode(ids, true), row[2].get<std::string>());
+    EXPECT_EQ(stream(*tokenizer_, ids, false), row[1].get<std::string>());
+    EXPECT_EQ(stream(*tokenizer_, ids, true), row[2].get<std::string>());
+  }
+}
+
+TEST_P(GoldenTokenizer, KnowsItsTokens) {
+  const int32_t end = tokenizer_->token_to_id("<|endoftext|>").value();
+  EXPECT_EQ(tokenizer_->id_to_token(end), "<|endoftext|>");
+  EXPECT_FALSE(tokenizer_->token_to_id("no such token").has_value());
+  for (int32_t id = 0; id < tokenizer_->vocab_size(); ++id) {
+    EXPECT_FALSE(tokenizer_->id_to_token(id).empty()) << id;
+  }
+}
+
+TEST(Tokenizer, RefusesIdsOutOfTheVocabulary) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  EXPECT_THROW(tokenizer->decode(Ids{tokenizer->vocab_size()}, false), UsageError);
+  EXPECT_THROW(tokenizer->decode(Ids{-1}, false), UsageError);
+  EXPECT_THROW(tokenizer->id_to_token(1 << 30), UsageError);
+}
+
+TEST(Tokenizer, NamesTheOffsetOfInvalidUtf8) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  for (const char* text : {"abc\xFF", "abc\xC0\x80", "abc\xED\xA0\x80", "abc\xF0\x9F\x99"}) {
+    try {
+      tokenizer->encode(text, false);
+      FAIL() << "encoded invalid UTF-8";
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("byte 3"));
+    }
+  }
+}
+
+// Each would take minutes if its cost grew with the square of the length.
+TEST(Tokenizer, LongTextsTakeLinearTime) {
+  for (const char* name : {"gpt2.json", "llama3.json", "qwen2.json", "smollm.json"}) {
+    const auto tokenizer = load_tokenizer(golden(name));
+    for (const char* unit : {"a", " ", "\n", "\r\n ", "1", "=", "é", "e\u0301", "<", "'"}) {
+      std::string text;
+      while (text.size() < 300'000) text += unit;
+      const Ids ids = tokenizer->encode(text, false);
+      EXPECT_EQ(tokenizer->decode(ids, false).empty(), false) << name << unit;
+    }
+  }
+}
+
+TEST(StreamDecoder, HoldsBackHalfACharacter) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  const Ids ids = tokenizer->encode("\U0001F9FF!", false);
+  ASSERT_EQ(ids.size(), 4u);  // the character takes three
+  StreamDecoder decoder(*tokenizer, false);
+  EXPECT_EQ(decoder.push(ids[0]), "");
+  EXPECT_EQ(decoder.push(ids[1]), "");
+  EXPECT_EQ(decoder.push(ids[2]), "\U0001F9FF");
+  EXPECT_EQ(decoder.push(ids[3]), "!");
+  EXPECT_EQ(decoder.finish(), "");
+}
+
+TEST(StreamDecoder, GivesWhatWasHeldBackAtTheEnd) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  const Ids ids = tokenizer->encode("x\U0001F9FF", false);
+  StreamDecoder decoder(*tokenizer, false);
+  std::string text;
+  for (size_t i = 0; i + 1 < ids.size(); ++i) text += decoder.push(ids[i]);
+  EXPECT_EQ(text, "x");
+  EXPECT_EQ(decoder.finish(), "\uFFFD");
+}
+
+TEST(StreamDecoder, IdsWithoutATokenGiveNoText) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  StreamDecoder decoder(*tokenizer, false);
+  EXPECT_EQ(decoder.push(tokenizer->vocab_size()), "");
+  EXPECT_EQ(decoder.push(tokenizer->token_to_id("a").value()), "a");
+}
+
+TEST(StreamDecoder, GarbageWithoutEndStaysCheap) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  const Ids ids(50'000, tokenizer->encode("\U0001F9FF", false)[1]);  // a middle of a character
+  EXPECT_EQ(stream(*tokenizer, ids, false), tokenizer->decode(ids, false));
+}
+
+TEST(Tokenizer, LoadsFromAFolder) {
+  TempDir folder;
+  write_file(folder.file("tokenizer.json"), read_file(golden("smollm.json")));
+  EXPECT_EQ(load_tokenizer(folder.path().string())->encode("a1", false),
+            load_tokenizer(golden("smollm.json"))->encode("a1", false));
+  EXPECT_THROW(load_tokenizer(folder.file("none")), Error);
+}
+
+}  // namespace
+}  // namespace zerostream
