@@ -1,6 +1,7 @@
 // Hugging Face folders: config.json and safetensors files.
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -56,30 +57,31 @@ class FolderReader {
                ? "; convert its pytorch_model.bin to safetensors"
                : ""));
     }
-    rename();
-    drop_buffers();
+    keep_weights();
   }
 
  private:
   void read_shards(const std::string& index_path) {
     const WeightMap map = read_index(index_path);
-    std::map<std::string, int32_t> files;
-    for (const auto& [tensor, shard] : map)
-      if (!files.contains(shard)) files.emplace(shard, add_shard(shard, map, index_path));
-    std::map<std::string, int32_t> found;
-    for (const CheckpointTensor& tensor : content_.tensors) found.emplace(tensor.name, tensor.file);
+    std::set<std::string> shards;
+    for (const auto& [tensor, shard] : map) shards.insert(shard);
+    for (const std::string& shard : shards)
+      if (!file_exists(folder_ + "/" + shard))
+        throw CheckpointError(folder_ + "/" + shard + " is missing, " + index_path + " names it");
+    for (const std::string& shard : shards) add_shard(shard, map);
+
+    std::set<std::string> found;
+    for (const CheckpointTensor& tensor : content_.tensors) found.insert(tensor.name);
     for (const auto& [tensor, shard] : map)
       if (!found.contains(tensor))
         throw CheckpointError(folder_ + "/" + shard + ": tensor " + tensor +
                               " is missing, the index says that it is there");
   }
 
-  int32_t add_shard(const std::string& shard, const WeightMap& map, const std::string& index_path) {
+  void add_shard(const std::string& shard, const WeightMap& map) {
     const std::string path = folder_ + "/" + shard;
-    if (!file_exists(path))
-      throw CheckpointError(path + " is missing, " + index_path + " names it");
     const size_t first = content_.tensors.size();
-    const int32_t file = add_file(path);
+    add_file(path);
     for (size_t i = first; i < content_.tensors.size(); ++i) {
       const auto entry = map.find(content_.tensors[i].name);
       if (entry == map.end() || entry->second != shard)
@@ -87,10 +89,9 @@ class FolderReader {
                               " is here, the index says " +
                               (entry == map.end() ? "nothing of it" : entry->second));
     }
-    return file;
   }
 
-  int32_t add_file(const std::string& path) {
+  void add_file(const std::string& path) {
     const auto file = static_cast<int32_t>(content_.files.size());
     content_.files.emplace_back(path);
     for (SafetensorsTensor& tensor : read_safetensors_header(content_.files.back())) {
@@ -101,34 +102,37 @@ class FolderReader {
                                   .offset = tensor.offset,
                                   .bytes = tensor.bytes});
     }
-    return file;
   }
 
-  void rename() {
+  // Gives the tensors their canonical names and drops those that hold no weights; what stays must
+  // be of a type that can be read.
+  void keep_weights() {
     std::vector<std::string> names;
     for (const CheckpointTensor& tensor : content_.tensors) names.push_back(tensor.name);
-    const Json& config = content_.config;
-    const bool typed =
-        config.is_object() && config.contains("model_type") && config["model_type"].is_string();
-    canonicalise_tensor_names(typed ? config["model_type"].get<std::string>() : "", names);
-    for (size_t i = 0; i < names.size(); ++i) content_.tensors[i].name = names[i];
-  }
-
-  // Buffers lost their names; what stays must be of a type that can be read.
-  void drop_buffers() {
+    canonicalise_tensor_names(model_type(), names);
     std::vector<CheckpointTensor> kept;
-    for (size_t i = 0; i < content_.tensors.size(); ++i) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (names[i].empty()) continue;
       CheckpointTensor& tensor = content_.tensors[i];
-      if (tensor.name.empty()) continue;
-      const auto type = storage_type_from_name(dtypes_[i]);
-      if (!type)
-        throw CheckpointError(content_.files[static_cast<size_t>(tensor.file)].path() +
-                              ": tensor " + tensor.name + " " + shape_text(tensor.shape) +
-                              ": dtype " + dtypes_[i] + " is not supported");
-      tensor.type = *type;
+      tensor.type = readable_type(tensor, dtypes_[i]);
+      tensor.name = std::move(names[i]);
       kept.push_back(std::move(tensor));
     }
     content_.tensors = std::move(kept);
+  }
+
+  std::string model_type() const {
+    const Json& config = content_.config;
+    const bool there =
+        config.is_object() && config.contains("model_type") && config["model_type"].is_string();
+    return there ? config["model_type"].get<std::string>() : "";
+  }
+
+  StorageType readable_type(const CheckpointTensor& tensor, const std::string& dtype) const {
+    if (const auto type = storage_type_from_name(dtype)) return *type;
+    throw CheckpointError(content_.files[static_cast<size_t>(tensor.file)].path() + ": tensor " +
+                          tensor.name + " " + shape_text(tensor.shape) + ": dtype " + dtype +
+                          " is not supported");
   }
 
   const std::string& folder_;
