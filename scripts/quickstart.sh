@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a bare Debian 12 to answers: installs what the engine needs, builds it, fetches a small real model
-# and runs configs/quickstart.yaml, whose weights stay on disk and stream through a few tens of MiB.
+# and runs configs/quickstart.yaml: the weights stay on disk and stream through a fixed amount of memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,3 +18,6 @@ scripts/get_model.sh
 
 step "Run (configs/quickstart.yaml)"
 build/zerostream run configs/quickstart.yaml
+
+step "Answers (models/quickstart.out.jsonl)"
+scripts/show_answers.py configs/quickstart.jsonl models/quickstart.out.jsonl
