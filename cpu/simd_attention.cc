@@ -136,8 +136,6 @@ void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, 
   const FloatVec low = hn::Set(d, static_cast<float>(row.first - tile.start));
   const FloatVec high = hn::Set(d, static_cast<float>(row.end - tile.start));
   const FloatVec minus_infinity = hn::Set(d, -std::numeric_limits<float>::infinity());
-  const auto seen = [=](FloatVec index)
-                        HWY_ATTR { return hn::And(hn::Ge(index, low), hn::Lt(index, high)); };
   const int64_t count = std::min(row.end - tile.start, kTile);
   FloatVec largest = hn::Set(d, row.largest);
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -145,7 +143,8 @@ void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, 
     const FloatVec distance = hn::Add(hn::Sub(index, high), hn::Set(d, 1.0f));
     const FloatVec score = hn::MulAdd(hn::Set(d, row.slope), distance,
                                       hn::Mul(load(d, scores + i), hn::Set(d, scale)));
-    const FloatVec masked = hn::IfThenElse(seen(index), score, minus_infinity);
+    const FloatVec masked =
+        hn::IfThenElse(hn::And(hn::Ge(index, low), hn::Lt(index, high)), score, minus_infinity);
     store(d, masked, scores + i);
     largest = hn::Max(largest, masked);
   }
@@ -154,7 +153,7 @@ void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, 
   for (int64_t i = 0; i < count; i += kLanes) {
     const FloatVec weight = exp_or_nan(hn::Sub(load(d, scores + i), largest));
     store(d, weight, scores + i);
-    total = hn::Add(total, hn::IfThenElseZero(seen(hn::Iota(d, static_cast<float>(i))), weight));
+    total = hn::Add(total, weight);  // 0 where masked
   }
   const FloatVec shrink = exp_or_nan(hn::Sub(hn::Set(d, row.largest), largest));
   for (int64_t i = 0; i < padded; i += kLanes)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "tests/cpu/backends.h"
 #include "tests/cpu/kernel_fixture.h"
@@ -302,6 +303,43 @@ TEST_P(KernelsTest, AttentionOfNothingFiniteIsNan) {
                      *stream_);
   stream_->synchronize();
   for (const float value : target.values()) EXPECT_TRUE(std::isnan(value));
+}
+
+// A position with a broken key or value spoils those rows that see it, and no bit of the others.
+TEST_P(KernelsTest, AttentionTakesNothingFromMaskedPositions) {
+  constexpr int32_t kWindow = 30, kBroken = 40, kBegin = 15, kRows = 85;
+  std::mt19937 random(9);
+  KvPool kv(DType::kF32, 1, 16, 16, 7);
+  const std::vector<int32_t> table = shuffled_blocks(7, random);
+  kv.randomise(table, kBegin + kRows, random);
+  const SequenceSpan span = {0, kRows, kBegin, table.data()};
+  Matrix query(DType::kF32, kRows, 48), clean(DType::kF32, kRows, 48),
+      broken(DType::kF32, kRows, 48);
+  query.randomise(random);
+  AttentionArgs args = {.query = query.view(),
+                        .kv = kv.view(),
+                        .sequences = &span,
+                        .num_sequences = 1,
+                        .sliding_window = kWindow,
+                        .target = clean.view()};
+  kernels_.attention(args, *stream_);
+  stream_->synchronize();
+  args.target = broken.view();
+  for (std::byte* cells :
+       {kv.view().key(table[kBroken / 16], 0), kv.view().value(table[kBroken / 16], 0)}) {
+    float& cell = reinterpret_cast<float*>(cells)[kBroken % 16 * 16];
+    const float before = std::exchange(cell, std::nanf(""));
+    kernels_.attention(args, *stream_);
+    stream_->synchronize();
+    cell = before;
+    for (int32_t row = 0; row < kRows; ++row) {
+      const int32_t position = kBegin + row;
+      if (position < kBroken || position >= kBroken + kWindow)
+        EXPECT_EQ(broken.row_bytes(row), clean.row_bytes(row)) << position;
+      else
+        EXPECT_TRUE(std::isnan(broken.at(row, 0))) << position;
+    }
+  }
 }
 
 TEST_P(KernelsTest, WrongArgumentsThrowAtTheCall) {
