@@ -53,6 +53,8 @@ OrderedJson scores_json(const std::vector<TokenScore>& scores) {
   return json;
 }
 
+}  // namespace
+
 std::string result_text(const GenerationResult& result, const Tokenizer& tokenizer) {
   const std::span<const int32_t> ids = result.token_ids;
   std::string text =
@@ -60,8 +62,6 @@ std::string result_text(const GenerationResult& result, const Tokenizer& tokeniz
   if (result.text_end < text.size()) text.resize(result.text_end);
   return text;
 }
-
-}  // namespace
 
 std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
   const GenerationResult& result = row.result;

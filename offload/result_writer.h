@@ -27,6 +27,9 @@ struct FinishedRow {
   GenerationResult result;
 };
 
+// The text of a result: without special tokens, the stop token and what begins with a stop string.
+std::string result_text(const GenerationResult& result, const Tokenizer& tokenizer);
+
 // The output line of a row, without "\n". `tokenizer` may be null: then there is no text.
 std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer);
 
