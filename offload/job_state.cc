@@ -1,6 +1,7 @@
 #include "offload/job_state.h"
 
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -129,14 +130,26 @@ class Rewrite {
 }  // namespace
 
 JobState::JobState(const std::string& output_path)
-    : path_(resolved(output_path)), state_(File::open(path_ + ".state", {.write = true})) {
-  if (flock(state_.fd(), LOCK_EX | LOCK_NB) != 0)
-    throw UsageError(path_ + ": another run is writing this output");
+    : path_(resolved(output_path)),
+      fresh_(!std::filesystem::exists(path_)),
+      state_(File::open(path_ + ".state", {.write = true})) {
+  struct stat info {};
+  const bool locked = flock(state_.fd(), LOCK_EX | LOCK_NB) == 0 &&
+                      fstat(state_.fd(), &info) == 0 && info.st_nlink > 0;
+  if (!locked) throw UsageError(path_ + ": another run is writing this output");
   output_ = File::open(path_, {.write = true});
+}
+
+JobState::~JobState() {
+  if (!fresh_ || output_.fd() < 0) return;
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
+  std::filesystem::remove(state_.path(), ignored);
 }
 
 ResumeSummary JobState::prepare(const Json& settings, bool resume,
                                 const std::optional<InputIndex>& input) {
+  fresh_ = false;
   if (!resume || !has_output()) {
     start_over(settings);
     return {};

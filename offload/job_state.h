@@ -35,6 +35,8 @@ class JobState {
  public:
   // Creates OUT and OUT.state if absent. Throws UsageError when another run has them.
   explicit JobState(const std::string& output_path);
+  // Removes them again where this created them and prepare() never came.
+  ~JobState();
 
   // Makes OUT ready for this run. With `resume`, lines of `input`'s rows stay (all lines of rows
   // without errors if `input` is absent) and get their present index; error rows are cut out; other
@@ -66,6 +68,7 @@ class JobState {
   void write_entry(const Entry& entry, std::string_view line);
 
   std::string path_;
+  bool fresh_;  // OUT was not there, and is not used yet
   File output_, state_;
   int64_t output_end_ = 0, state_end_ = 0;
   std::unordered_set<RowIdentity, RowIdentityHash> done_;

@@ -1,0 +1,24 @@
+// The commands of `zerostream`. Each adds itself to the command line; when it was asked for, its
+// body runs and sets the exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace zerostream {
+
+void add_run(CLI::App& app, int& exit_code);
+void add_pack(CLI::App& app, int& exit_code);
+void add_info(CLI::App& app, int& exit_code);
+void add_tokenize(CLI::App& app, int& exit_code);
+void add_doctor(CLI::App& app, int& exit_code);
+void add_clean(CLI::App& app, int& exit_code);
+// `help CMD`, and the commands that this version does not have yet.
+void add_help(CLI::App& app, int& exit_code);
+void add_unavailable(CLI::App& app, int& exit_code);
+
+// Where packed stores are kept: $XDG_CACHE_HOME/zerostream, else ~/.cache/zerostream. Throws
+// UsageError where neither variable is set.
+std::string cache_folder();
+
+}  // namespace zerostream

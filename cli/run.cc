@@ -1,0 +1,93 @@
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/signals.h"
+#include "offload/batch_job.h"
+#include "offload/report.h"
+
+namespace zerostream {
+namespace {
+
+constexpr int kSomeRowsFailed = 7;
+constexpr int kSignalExit = 128;
+
+// A short cut for a key.
+struct ShortCut {
+  const char* flag;
+  const char* key;
+  const char* help;
+  bool literal;
+};
+constexpr ShortCut kShortCuts[] = {
+    {"--model", "model.path", "model.path: Hugging Face folder, GGUF file or packed store", true},
+    {"--input", "job.input", "job.input: file of rows, - for stdin", true},
+    {"--output", "job.output", "job.output: file for results, - for stdout", true},
+    {"--max-new-tokens", "sampling.max_new_tokens", "sampling.max_new_tokens", false}};
+
+struct RunOptions {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string short_cuts[std::size(kShortCuts)];
+  bool quiet = false;
+  LogLevel level = LogLevel::kInfo;
+};
+
+std::vector<ConfigOverride> overrides(const RunOptions& options, const CLI::App& command) {
+  std::vector<ConfigOverride> overrides;
+  for (const std::string& set : options.sets) overrides.push_back(parse_override(set));
+  for (size_t i = 0; i < std::size(kShortCuts); ++i)
+    if (command.count(kShortCuts[i].flag) > 0)
+      overrides.push_back({.key = kShortCuts[i].key,
+                           .value = options.short_cuts[i],
+                           .flag = kShortCuts[i].flag,
+                           .literal = kShortCuts[i].literal});
+  return overrides;
+}
+
+int run(const RunOptions& options, const CLI::App& command) {
+  const std::atomic<bool>& stop = catch_signals();
+  const RunConfig config = load_run_config(options.config, overrides(options, command));
+  check_job(config);
+  Console console(
+      {.level = options.quiet ? std::min(options.level, LogLevel::kWarn) : options.level,
+       .progress = !options.quiet});
+  const JobEvents events{
+      .note = [&](const std::string& line) { console.log(LogLevel::kInfo, line); },
+      .warn = [&](const std::string& line) { console.log(LogLevel::kWarn, line); },
+      .packing = [&](int64_t done, int64_t total) { console.show_packing(done, total); },
+      .progress = [&](const JobProgress& progress) { console.show(progress); }};
+  const JobResult result = run_batch_job(config, cache_folder(), events, stop);
+  if (!result.report.is_null()) console.log(LogLevel::kInfo, summarise_report(result.report));
+  if (result.stopped) {
+    console.log(LogLevel::kWarn, "stopped by a signal; the same command goes on with what is left");
+    return kSignalExit + caught_signal();
+  }
+  return result.rows_failed > 0 ? kSomeRowsFailed : 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Reads rows, generates, writes rows and a report");
+  command->add_option("CONFIG", options->config, "Run file (YAML)");
+  command
+      ->add_option("--set", options->sets, "A key of the run file: section.key=value; repeatable")
+      ->allow_extra_args(false);
+  for (size_t i = 0; i < std::size(kShortCuts); ++i)
+    command->add_option(kShortCuts[i].flag, options->short_cuts[i], kShortCuts[i].help);
+  command->add_flag("--quiet", options->quiet, "Only warnings and errors");
+  const std::vector<std::pair<std::string, LogLevel>> levels = {{"error", LogLevel::kError},
+                                                                {"warn", LogLevel::kWarn},
+                                                                {"info", LogLevel::kInfo},
+                                                                {"debug", LogLevel::kDebug}};
+  command->add_option("--log-level", options->level, "error, warn, info or debug (every pass)")
+      ->transform(CLI::Transformer(levels))
+      ->type_name("LEVEL");
+  command->callback([=, &exit_code] { exit_code = run(*options, *command); });
+}
+
+}  // namespace zerostream

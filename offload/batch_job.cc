@@ -1,0 +1,260 @@
+#include "offload/batch_job.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "offload/job_state.h"
+#include "offload/loaded_model.h"
+#include "offload/memory_limit.h"
+#include "offload/report.h"
+#include "offload/request_queue.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Thrown through the packer when the job is told to stop.
+struct Stopped {};
+
+bool is_stream(const std::string& path) {
+  return path == "-" || (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path));
+}
+
+// What is known of an input before the job; nothing of a stream, which can be read only once.
+struct InputScan {
+  InputIndex index;
+  int64_t rows = 0;
+};
+
+std::optional<InputScan> scan_input(const std::string& path, const std::atomic<bool>& stop) {
+  if (is_stream(path)) return std::nullopt;
+  InputScan scan;
+  RowReader reader(path, stop);
+  for (; const auto row = reader.next(); ++scan.rows)
+    if (!row->error) scan.index.emplace(row->identity, row->index);
+  return scan;
+}
+
+// The output of a job: a file with what is known of it, or a stream.
+class Output {
+ public:
+  explicit Output(const std::string& path) {
+    if (!is_stream(path)) {
+      state_ = std::make_unique<JobState>(path);
+    } else if (path != "-") {
+      stream_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+      if (stream_ < 0) throw IoError("cannot open " + path, errno);
+    }
+  }
+  ~Output() {
+    if (stream_ > STDOUT_FILENO) close(stream_);
+  }
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+
+  ResumeSummary prepare(const Json& settings, bool resume, const std::optional<InputIndex>& input) {
+    return state_ == nullptr ? ResumeSummary() : state_->prepare(settings, resume, input);
+  }
+  bool done(const RowIdentity& row) const { return state_ != nullptr && state_->done(row); }
+  LineSink sink(const std::string& name) const {
+    if (state_ == nullptr) return descriptor_sink(stream_, name);
+    return [this](const JobState::Entry& entry, std::string_view line) {
+      state_->append(entry, line);
+    };
+  }
+  void sync() const {
+    if (state_ != nullptr) state_->sync();
+  }
+
+ private:
+  std::unique_ptr<JobState> state_;
+  int stream_ = STDOUT_FILENO;
+};
+
+std::string over_length_name(OverLength kind) {
+  return kind == OverLength::kError ? "error" : "truncate";
+}
+
+// What the texts of a job depend on besides its rows.
+Json text_settings(const RunConfig& config, const LoadedModel& model) {
+  const Json files = model.store.manifest().value("files", Json::object());
+  return {{"model", model.store.fingerprint()},
+          {"tokenizer", files.value("tokenizer.json", "")},
+          {"sampling", sampling_json(model.sampling)},
+          {"eos_token_ids", model.eos_ids},
+          {"over_length", over_length_name(config.job.over_length)}};
+}
+
+RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_t memory_context) {
+  return {.tokenizer = model.tokenizer.get(),
+          .vocab_size = model.store.config().vocab_size,
+          .sampling = model.sampling,
+          .eos_ids = model.eos_ids,
+          .model_context = model.store.config().max_position_embeddings,
+          .memory_context = memory_context,
+          .over_length = config.job.over_length};
+}
+
+// The config with what `auto` became.
+RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
+                   const MemoryPlan& plan) {
+  config.host.memory = options.host_memory;
+  config.weights.dtype = model.store.dtype();
+  const bool resident =
+      std::find(plan.resident.begin(), plan.resident.end(), false) == plan.resident.end();
+  config.weights.placement = resident ? PlacementKind::kHost : PlacementKind::kNvme;
+  config.nvme.queue_depth = options.queue_depth;
+  config.nvme.block_size = options.block_size;
+  config.prefetch.depth = plan.prefetch_depth;
+  config.batch.max_sequences = plan.max_sequences;
+  config.batch.token_budget = plan.token_budget;
+  config.sampling = model.sampling;
+  return config;
+}
+
+Json model_json(const RunConfig& config, const LoadedModel& model) {
+  return {{"path", config.model.path},
+          {"store", model.store.path()},
+          {"fingerprint", model.store.fingerprint()},
+          {"model_type", model.store.config().model_type},
+          {"dtype", std::string(dtype_name(model.store.dtype()))},
+          {"device", model.backend.device->description()}};
+}
+
+// One job from the loaded model on.
+class Job {
+ public:
+  Job(const RunConfig& config, const JobEvents& events, const std::atomic<bool>& stop)
+      : config_(config), events_(events), stop_(stop), output_(config.job.output) {}
+
+  // False where nothing is left to do.
+  bool take_over(const LoadedModel& model) {
+    const auto scan = scan_input(config_.job.input, stop_);
+    if (stop_) return false;  // half an index would make finished rows look foreign
+    const auto index = scan ? std::optional(scan->index) : std::nullopt;
+    const ResumeSummary taken =
+        output_.prepare(text_settings(config_, model), config_.job.resume, index);
+    if (taken.kept + taken.redone > 0)
+      events_.note(config_.job.output + ": " + std::to_string(taken.kept) +
+                   " rows are finished already, " + std::to_string(taken.redone) +
+                   " that failed are tried again");
+    if (taken.moved_aside > 0)
+      events_.warn(config_.job.output + ": " + std::to_string(taken.moved_aside) +
+                   " lines that are not of this input were moved to " + config_.job.output +
+                   ".old");
+    facts_.rows_kept = taken.kept;
+    if (scan) rows_total_ = scan->rows;
+    return !scan || taken.kept < scan->rows;
+  }
+
+  void answer(const LoadedModel& model) {
+    const RuntimeOptions options = runtime_options(config_);
+    Generator generator(model.store, *model.backend.device, *model.backend.kernels,
+                        model.tokenizer.get(), options);
+    for (const std::string& note : generator.statistics().notes) events_.note(note);
+    facts_.config = run_config_json(resolved(config_, model, options, generator.plan()));
+    const RowJob job{
+        .input = config_.job.input,
+        .context = row_context(config_, model, generator.max_context()),
+        .done = [this](const RowIdentity& row) { return output_.done(row); },
+        .sink = output_.sink(config_.job.output),
+        .on_pass =
+            [this](int64_t rows_done, const RunStatistics& statistics) {
+              events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics});
+            }};
+    const TokenSource tokens{[&](const GenerationClient& client, const std::atomic<bool>& stop) {
+      generator.run(client, stop);
+    }};
+    const RowCounts counts = run_rows(job, tokens, stop_);
+    output_.sync();
+    facts_.rows_ok = counts.ok;
+    facts_.rows_failed = counts.failed;
+    facts_.statistics = generator.statistics();
+  }
+
+  JobResult report(const LoadedModel& model, Clock::time_point start) {
+    facts_.model = model_json(config_, model);
+    if (facts_.config.is_null()) facts_.config = run_config_json(config_);
+    facts_.stopped = stop_;
+    facts_.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    facts_.peak_resident_bytes = peak_resident_bytes();
+    const JobResult result{.rows_ok = facts_.rows_ok,
+                           .rows_failed = facts_.rows_failed,
+                           .stopped = stop_,
+                           .report = make_report(facts_)};
+    if (!config_.job.report->empty()) write_report(result.report, *config_.job.report);
+    return result;
+  }
+
+ private:
+  const RunConfig& config_;
+  const JobEvents& events_;
+  const std::atomic<bool>& stop_;
+  Output output_;
+  std::optional<int64_t> rows_total_;
+  ReportFacts facts_;
+};
+
+}  // namespace
+
+RowCounts run_rows(const RowJob& job, const TokenSource& tokens, const std::atomic<bool>& stop) {
+  std::atomic<bool> halt = false;
+  ResultWriter writer(job.sink, job.context.tokenizer, [&] { halt = true; });
+  RequestQueue queue({.input = job.input,
+                      .context = job.context,
+                      .done = job.done,
+                      .reject = [&](FinishedRow row) { writer.push(std::move(row)); }});
+  const auto halted = [&] {
+    if (stop) halt = true;
+    return halt.load();
+  };
+  const GenerationClient client{
+      .next =
+          [&](bool idle) {
+            std::optional<GenerationRequest> request;
+            do request = queue.next();
+            while (!request && idle && !queue.ended() && !halted());
+            return request;
+          },
+      .on_token = {},
+      .on_result = [&](GenerationResult result) { writer.push(queue.finish(std::move(result))); },
+      .cancelled = {},
+      .on_pass =
+          [&](const RunStatistics& statistics) {
+            halted();
+            job.on_pass(writer.ok() + writer.failed(), statistics);
+          }};
+  if (!halted()) tokens.run(client, halt);
+  queue.stop();
+  writer.finish();
+  return {.ok = writer.ok(), .failed = writer.failed()};
+}
+
+JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder,
+                        const JobEvents& events, const std::atomic<bool>& stop) {
+  const auto start = Clock::now();
+  check_job(config);
+  if (config.job.input != "-") File::open(config.job.input, {});
+  Job job(config, events, stop);
+  const auto packing = [&](int64_t done, int64_t total) {
+    if (stop) throw Stopped();
+    events.packing(done, total);
+  };
+  try {
+    const LoadedModel model =
+        load_model(config, {.cache_folder = cache_folder, .note = events.note, .packing = packing});
+    if (job.take_over(model) && !stop) job.answer(model);
+    return job.report(model, start);
+  } catch (const Stopped&) {
+    return {.rows_ok = 0, .rows_failed = 0, .stopped = true, .report = {}};
+  }
+}
+
+}  // namespace zerostream

@@ -1,0 +1,117 @@
+#include "offload/loaded_model.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "model/input_file.h"
+#include "offload/json_values.h"
+#include "offload/memory_limit.h"
+#include "offload/pack.h"
+#include "offload/store_files.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+// `eos_token_id` of a generation_config.json: absent, an id, or a list of ids.
+std::vector<int32_t> generation_eos_ids(const PackedStore& store) {
+  const Json& config = store.generation_config();
+  const auto found = config.find("eos_token_id");
+  if (found == config.end() || found->is_null()) return {};
+  try {
+    return read_token_ids(found->is_array() ? *found : Json::array({*found}));
+  } catch (const BadValue& bad) {
+    throw CheckpointError(path_in(store.path(), kGenerationConfigFile) + ": eos_token_id: " +
+                          show_value(*found) + " is not an id or " + bad.expected);
+  }
+}
+
+// The id of `eos_token` in a tokenizer_config.json: a string, or an object with its content.
+std::optional<int32_t> tokenizer_eos_id(const PackedStore& store, const Tokenizer* tokenizer) {
+  const std::string path = path_in(store.path(), kTokenizerConfigFile);
+  if (tokenizer == nullptr || !file_exists(path)) return std::nullopt;
+  const Json config = read_json_file(path);
+  if (!config.is_object() || !config.contains("eos_token")) return std::nullopt;
+  const Json& token = config["eos_token"];
+  const Json& name = token.is_object() && token.contains("content") ? token["content"] : token;
+  return name.is_string() ? tokenizer->token_to_id(name.get<std::string>()) : std::nullopt;
+}
+
+std::vector<int32_t> eos_ids(const PackedStore& store, const Tokenizer* tokenizer) {
+  std::vector<int32_t> ids = generation_eos_ids(store);
+  const auto& config_ids = store.config().eos_token_ids;
+  ids.insert(ids.end(), config_ids.begin(), config_ids.end());
+  if (const auto id = tokenizer_eos_id(store, tokenizer)) ids.push_back(*id);
+  std::erase_if(ids, [&](int32_t id) { return id < 0 || id >= store.config().vocab_size; });
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+SamplingSettings sampling_of(const RunConfig& config, const PackedStore& store,
+                             const LoadOptions& options) {
+  std::vector<std::string> ignored;
+  const SamplingSettings model = generation_config_sampling(
+      store.generation_config(), path_in(store.path(), kGenerationConfigFile), &ignored);
+  for (const std::string& name : ignored)
+    options.note("generation_config.json: " + name + " is not supported and does not count");
+  return merge_sampling(config.sampling, merge_sampling(model, default_sampling()));
+}
+
+void check_sampling(const SamplingSettings& sampling, const PackedStore& store,
+                    const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr && !sampling.stop->empty())
+    throw UsageError("sampling.stop: the model has no tokenizer: stop strings cannot be found");
+  for (const int32_t id : *sampling.stop_token_ids)
+    if (id >= store.config().vocab_size)
+      throw UsageError("sampling.stop_token_ids: id " + std::to_string(id) +
+                       " is not below the vocabulary size " +
+                       std::to_string(store.config().vocab_size));
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const PackedStore& store, const LoadOptions& options) {
+  if (store.has_tokenizer()) return load_tokenizer(store.path());
+  const std::string why = store.manifest().value("tokenizer_problem", "");
+  options.note("the model has no tokenizer" + (why.empty() ? "" : " (" + why + ")") +
+               ": rows must give prompt_token_ids, results have no text");
+  return nullptr;
+}
+
+}  // namespace
+
+LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
+  if (!config.model.store.empty() && PackedStore::is_store(config.model.path))
+    throw UsageError("model.store: " + config.model.path + " is a packed store already");
+  PackedStore store =
+      open_or_pack(config.model.path, config.model.store, options.cache_folder,
+                   {.dtype = config.weights.dtype, .progress = options.packing}, options.note);
+  auto tokenizer = tokenizer_of(store, options);
+  const SamplingSettings sampling = sampling_of(config, store, options);
+  check_sampling(sampling, store, tokenizer.get());
+  std::vector<int32_t> eos = eos_ids(store, tokenizer.get());
+  Backend backend = make_backend(config.device, store.config().vocab_size);
+  return {.store = std::move(store),
+          .tokenizer = std::move(tokenizer),
+          .backend = std::move(backend),
+          .sampling = sampling,
+          .eos_ids = std::move(eos)};
+}
+
+RuntimeOptions runtime_options(const RunConfig& config) {
+  RuntimeOptions options;
+  options.placement.kind = config.weights.placement;
+  options.host_memory = config.host.memory ? *config.host.memory : measure_host_memory().usable();
+  if (config.device.memory)
+    options.host_memory = std::min(options.host_memory, *config.device.memory);
+  options.max_sequences = config.batch.max_sequences.value_or(options.max_sequences);
+  options.token_budget = config.batch.token_budget.value_or(options.token_budget);
+  options.block_tokens = config.kv_cache.block_tokens;
+  options.prefetch_depth = config.prefetch.depth.value_or(options.prefetch_depth);
+  options.io_engine = config.nvme.engine;
+  options.queue_depth = config.nvme.queue_depth.value_or(options.queue_depth);
+  options.block_size = config.nvme.block_size.value_or(options.block_size);
+  options.direct = config.nvme.direct;
+  return options;
+}
+
+}  // namespace zerostream

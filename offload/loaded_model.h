@@ -1,0 +1,39 @@
+// A model as a run file names it: its store, tokenizer, device and sampling defaults.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "offload/backend.h"
+#include "offload/model_runtime.h"
+#include "offload/packed_store.h"
+#include "offload/run_config.h"
+
+namespace zerostream {
+
+struct LoadOptions {
+  std::string cache_folder;                                  // where packed stores are kept
+  std::function<void(const std::string&)> note;              // lines for people
+  std::function<void(int64_t done, int64_t total)> packing;  // bytes; may throw to give up
+};
+
+struct LoadedModel {
+  PackedStore store;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the model has none
+  Backend backend;
+  SamplingSettings sampling;     // every member set: run file, generation_config.json, defaults
+  std::vector<int32_t> eos_ids;  // of generation_config.json, config.json and the tokenizer, sorted
+};
+
+// Opens the model, packing it first where needed. Throws CheckpointError, IoError, DeviceError,
+// UsageError (the run file asks for another dtype than the store's, or for stop strings of a model
+// without a tokenizer).
+LoadedModel load_model(const RunConfig& config, const LoadOptions& options);
+
+// What the run file says of memory, weights, I/O and batches. An absent host.memory becomes what
+// the machine can give now; on a CPU, device.memory bounds it too.
+RuntimeOptions runtime_options(const RunConfig& config);
+
+}  // namespace zerostream

@@ -1,0 +1,119 @@
+#include "offload/report.h"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "base/bytes.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+// Above this share of the passes' time spent waiting for weights, reading them is what limits.
+constexpr double kFetchBoundShare = 0.05;
+
+double ratio(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
+
+Json pools_json(const RunStatistics& statistics) {
+  Json pools = Json::object();
+  for (const PoolBytes& pool : statistics.pools) pools[pool.name] = pool.bytes;
+  return pools;
+}
+
+__attribute__((format(printf, 1, 2))) std::string text(const char* format, ...) {
+  char line[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  return line;
+}
+
+}  // namespace
+
+Json make_report(const ReportFacts& facts) {
+  const RunStatistics& s = facts.statistics;
+  const double passes = s.prefill_seconds + s.decode_seconds;
+  const auto processed = static_cast<double>(s.prompt_tokens + s.generated_tokens);
+  const bool fetch = s.stall_weights_seconds > kFetchBoundShare * passes;
+  return {
+      {"model", facts.model},
+      {"config", facts.config},
+      {"rows", {{"ok", facts.rows_ok}, {"failed", facts.rows_failed}, {"kept", facts.rows_kept}}},
+      {"stopped", facts.stopped},
+      {"tokens", {{"prompt", s.prompt_tokens}, {"generated", s.generated_tokens}}},
+      {"seconds",
+       {{"load", s.load_seconds},
+        {"total", facts.total_seconds},
+        {"prefill", s.prefill_seconds},
+        {"decode", s.decode_seconds}}},
+      {"tokens_per_second",
+       {{"generated", ratio(static_cast<double>(s.generated_tokens), passes)},
+        {"processed", ratio(processed, passes)}}},
+      {"passes", {{"prefill", s.prefill_passes}, {"decode", s.decode_passes}}},
+      {"weights",
+       {{"bytes", s.weights_bytes},
+        {"resident_bytes", s.resident_bytes},
+        {"streamed_bytes_per_pass", s.streamed_bytes_per_pass},
+        {"tiers",
+         {{"device", 0},
+          {"host", s.resident_bytes},
+          {"nvme", s.weights_bytes - s.resident_bytes}}}}},
+      {"io",
+       {{"engine", s.io_engine},
+        {"direct", s.io_direct},
+        {"bytes_read", s.bytes_read},
+        {"gigabytes_per_second",
+         ratio(static_cast<double>(s.bytes_read), s.reading_seconds) / 1e9}}},
+      {"compute", {{"flops", s.flops}, {"gigaflops_per_second", ratio(s.flops, passes) / 1e9}}},
+      {"stall_seconds", {{"weights", s.stall_weights_seconds}, {"kv", s.stall_kv_seconds}}},
+      {"memory", {{"pools", pools_json(s)}, {"peak_rss", facts.peak_resident_bytes}}},
+      {"bound", fetch ? "fetch" : "compute"},
+      {"notes", s.notes}};
+}
+
+std::string summarise_report(const Json& report) {
+  const Json& rows = report["rows"];
+  const Json& seconds = report["seconds"];
+  const Json& weights = report["weights"];
+  const Json& io = report["io"];
+  const double passes = seconds["prefill"].get<double>() + seconds["decode"].get<double>();
+  std::string lines = text("rows: %lld ok, %lld failed", rows["ok"].get<long long>(),
+                           rows["failed"].get<long long>());
+  if (rows["kept"] != 0) lines += text(", %lld kept from earlier", rows["kept"].get<long long>());
+  lines += text(
+      "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading): %.1f generated/s, %.1f "
+      "processed/s\n",
+      report["tokens"]["prompt"].get<long long>(), report["tokens"]["generated"].get<long long>(),
+      seconds["total"].get<double>(), seconds["load"].get<double>(),
+      report["tokens_per_second"]["generated"].get<double>(),
+      report["tokens_per_second"]["processed"].get<double>());
+  lines += text(
+      "passes: %lld prefill, %lld decode; weights: %s, %s resident, %s streamed per pass\n",
+      report["passes"]["prefill"].get<long long>(), report["passes"]["decode"].get<long long>(),
+      format_bytes(weights["bytes"]).c_str(), format_bytes(weights["resident_bytes"]).c_str(),
+      format_bytes(weights["streamed_bytes_per_pass"]).c_str());
+  if (io["bytes_read"] != 0)
+    lines +=
+        text("reads: %s by %s (%s) at %.2f GB/s\n", format_bytes(io["bytes_read"]).c_str(),
+             io["engine"].get<std::string>().c_str(), io["direct"] == true ? "direct" : "buffered",
+             io["gigabytes_per_second"].get<double>());
+  lines += text("compute: %.1f GFLOP/s; waiting for weights: %.0f %% of the passes; bound by %s\n",
+                report["compute"]["gigaflops_per_second"].get<double>(),
+                100 * ratio(report["stall_seconds"]["weights"].get<double>(), passes),
+                report["bound"].get<std::string>().c_str());
+  lines += text("memory: %s at peak\n", format_bytes(report["memory"]["peak_rss"]).c_str());
+  return lines;
+}
+
+void write_report(const Json& report, const std::string& path) {
+  std::ofstream stream(path, std::ios::binary | std::ios::trunc);
+  stream << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  stream.close();
+  if (!stream) throw IoError("cannot write " + path + ": " + std::strerror(errno), errno);
+}
+
+}  // namespace zerostream
