@@ -3,6 +3,7 @@
 
     pip install torch transformers safetensors gguf numpy
     tests/golden/make_golden.py [name ...]
+    tests/golden/make_golden.py smollm2=SmolLM2-135M-Instruct.Q4_1.gguf
 
 Every folder beside this file that has an expected.json is one case: a checkpoint of a seeded, untrained
 model and what transformers computes with it in float32 with eager attention. The tests only read the
@@ -17,6 +18,9 @@ expected.json:
         generated    greedy continuation, EOS ignored
         positions    positions p of prompt + generated whose logits are kept (they predict token p + 1)
         logits       base64 of little-endian float32 [len(positions), vocab_size]
+
+smollm2/expected.json holds the greedy text of a real model, whose file is not kept here: cases of prompt,
+token_ids, generated (EOS not among them) and text.
 
 Seeds are tried until no greedy choice is a near tie, the text varies, and no EOS is generated.
 A case whose folder holds model.gguf beside the safetensors has the same weights in both.
@@ -295,6 +299,81 @@ def make_rope():
     (HERE / "rope.json").write_text(json.dumps(cases, indent=1) + "\n")
 
 
+SMOLLM2_PROMPT = ("<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+                  "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n")
+SMOLLM2_QUESTIONS = ("What is the capital of France?", "Name three primary colours.",
+                     "Write a Python function that adds two numbers.",
+                     "A shop sells apples at 2 dollars a kilogram and pears at 3 dollars a kilogram. A customer buys "
+                     "4 kilograms of apples and 5 kilograms of pears. List what he pays for each fruit, then the sum.")
+SMOLLM2_NEW_TOKENS = 40
+
+
+def hf_name(name):
+    """The inverse of gguf_name."""
+    if not name.startswith("blk."):
+        return name.replace("token_embd", "model.embed_tokens").replace("output_norm", "model.norm")
+    _, layer, part, kind = name.split(".")
+    return f"model.layers.{layer}.{next(long for long, short in GGUF_NAMES.items() if short == part)}.{kind}"
+
+
+def model_of_gguf(path):
+    """A llama GGUF file as a transformers model, blocks expanded to float32."""
+    reader = gguf.GGUFReader(path)
+    def field(name):
+        return reader.fields[f"llama.{name}"].contents()
+    config = transformers.LlamaConfig(
+        vocab_size=field("vocab_size"), hidden_size=field("embedding_length"), intermediate_size=field("feed_forward_length"),
+        num_hidden_layers=field("block_count"), num_attention_heads=field("attention.head_count"),
+        num_key_value_heads=field("attention.head_count_kv"), max_position_embeddings=field("context_length"),
+        rms_norm_eps=1e-5, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": field("rope.freq_base")})
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    state = {}
+    for tensor in reader.tensors:
+        array = gguf.dequantize(tensor.data, tensor.tensor_type)
+        count = heads.get(tensor.name.split(".")[-2])
+        if count:
+            array = array.reshape(count, array.shape[0] // count // 2, 2, -1).swapaxes(1, 2).reshape(array.shape)
+        state[hf_name(tensor.name)] = torch.from_numpy(np.array(array, dtype=np.float32))
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    return model.eval()
+
+
+def greedy(model, ids, eos):
+    """Up to SMOLLM2_NEW_TOKENS tokens, and the smallest gap between the best two logits on the way."""
+    generated, cache, gap = [], None, float("inf")
+    step = torch.tensor([ids])
+    with torch.no_grad():
+        while len(generated) < SMOLLM2_NEW_TOKENS:
+            result = model(input_ids=step, past_key_values=cache, use_cache=True)
+            cache = result.past_key_values
+            best = result.logits[0, -1].topk(2)
+            gap = min(gap, float(best.values[0] - best.values[1]))
+            if int(best.indices[0]) == eos:
+                break
+            generated.append(int(best.indices[0]))
+            step = torch.tensor([[generated[-1]]])
+    return generated, gap
+
+
+def make_smollm2(path):
+    model = model_of_gguf(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(os.path.dirname(path), gguf_file=os.path.basename(path))
+    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    cases = []
+    for question in SMOLLM2_QUESTIONS:
+        prompt = SMOLLM2_PROMPT.format(question)
+        ids = tokenizer(prompt, add_special_tokens=False).input_ids
+        generated, gap = greedy(model, ids, eos)
+        text = tokenizer.decode(generated, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        cases.append({"prompt": prompt, "token_ids": ids, "generated": generated, "text": text})
+        print(f"smollm2: {len(ids)} + {len(generated)} tokens, smallest gap {gap:.4f}: {text!r}")
+    (HERE / "smollm2").mkdir(exist_ok=True)
+    (HERE / "smollm2" / "expected.json").write_text(json.dumps({"max_new_tokens": SMOLLM2_NEW_TOKENS, "cases": cases}, indent=1) + "\n")
+
+
 def eos_of(fields):
     eos = fields["eos_token_id"]
     return eos if isinstance(eos, list) else [eos]
@@ -319,5 +398,7 @@ if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     make_rope()
     for case in sys.argv[1:] or CASES:
-        if case != "rope":
+        if case.startswith("smollm2="):
+            make_smollm2(case.removeprefix("smollm2="))
+        elif case != "rope":
             make(case)
