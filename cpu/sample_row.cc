@@ -1,13 +1,17 @@
 #include "cpu/sample_row.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace zerostream {
 namespace {
 
-constexpr int64_t kFirstCandidates = 1024;
-constexpr int64_t kMoreCandidates = 8;  // times as many when those were too few
+constexpr int64_t kSelectedAtOnce = 1024;
+// Of scores below the largest, for top-p: the first 16 (in units of the temperature) in steps of
+// 1/64, the last bucket takes the rest.
+constexpr size_t kBuckets = 1024;
+constexpr float kBucketsPerE = 64;
 
 // Ranks ids: higher scores first, then lower ids.
 struct Higher {
@@ -39,6 +43,11 @@ class Row {
   int32_t find_drawn(double target) const;
 
  private:
+  // Of the weights last computed.
+  double sum_of(const int32_t* begin, const int32_t* end) const;
+  // The id at which the running sum of those weights, by descending rank, reaches `target`.
+  int32_t find_reaching(int32_t* begin, int32_t* end, double target) const;
+
   const float* scores_;
   int64_t count_;
   const SampleOps& ops_;
@@ -54,10 +63,10 @@ int64_t Row::find_highest(int64_t wanted) const {
     found = wanted;
     threshold = scores_[ids[wanted - 1]];
   };
-  for (int64_t begin = 0; begin < count_; begin += kFirstCandidates) {
-    const int64_t end = std::min(begin + kFirstCandidates, count_);
+  for (int64_t begin = 0; begin < count_; begin += kSelectedAtOnce) {
+    const int64_t end = std::min(begin + kSelectedAtOnce, count_);
     found += ops_.select(scores_, begin, end, threshold, ids + found);
-    if (found >= 2 * wanted + kFirstCandidates) prune();
+    if (found >= 2 * wanted + kSelectedAtOnce) prune();
   }
   if (found >= wanted) prune();
   return found;
@@ -69,26 +78,53 @@ void Row::keep_top_k(int64_t top_k, WeightRule& rule) const {
   rule.cut_id = static_cast<int32_t>(count_);
 }
 
+// Sums the weights by buckets of falling scores and looks closer only at the bucket in which the
+// target is reached.
 void Row::keep_top_p(float top_p, WeightRule& rule) const {
   if (top_p >= 1) return;
   const double target = double{top_p} * weigh(rule);
-  const int32_t* ids = scratch_.ids();
-  for (int64_t wanted = std::min(kFirstCandidates, count_);;
-       wanted = std::min(wanted * kMoreCandidates, count_)) {
-    const int64_t found = find_highest(wanted);
-    sort_found(found);
-    double sum = 0;
-    for (int64_t i = 0; i < found; ++i) {
-      const double weight = double{scratch_.weights()[ids[i]]};
-      if (weight == 0) return;  // rounding left the target unreached: everything stays
-      sum += weight;
-      if (sum < target) continue;
-      rule.cut_score = scores_[ids[i]];
-      rule.cut_id = ids[i];
-      return;
-    }
-    if (found < wanted || wanted == count_) return;
+  const float* weights = scratch_.weights();
+  const auto bucket_of = [&](int64_t id) {
+    const float below = (rule.largest - scores_[id]) / rule.temperature;
+    return static_cast<size_t>(std::min(kBuckets - 1.0f, below * kBucketsPerE));
+  };
+  std::array<double, kBuckets> sums = {};
+  for (int64_t id = 0; id < count_; ++id) sums[bucket_of(id)] += double{weights[id]};
+
+  size_t last = kBuckets - 1;  // with any weight: rounding may leave the target unreached
+  while (sums[last] <= 0) --last;
+  size_t reached = 0;
+  double before = 0;
+  while (reached < last && before + sums[reached] < target) before += sums[reached++];
+  int32_t* ids = scratch_.ids();
+  int64_t found = 0;
+  for (int64_t id = 0; id < count_; ++id) {
+    ids[found] = static_cast<int32_t>(id);
+    found += bucket_of(id) == reached && weights[id] > 0 ? 1 : 0;
   }
+  rule.cut_id = find_reaching(ids, ids + found, target - before);
+  rule.cut_score = scores_[rule.cut_id];
+}
+
+double Row::sum_of(const int32_t* begin, const int32_t* end) const {
+  double sum = 0;
+  for (; begin < end; ++begin) sum += double{scratch_.weights()[*begin]};
+  return sum;
+}
+
+int32_t Row::find_reaching(int32_t* begin, int32_t* end, double target) const {
+  while (end - begin > 1) {
+    int32_t* middle = begin + (end - begin) / 2;
+    std::nth_element(begin, middle, end, Higher{scores_});
+    const double higher = sum_of(begin, middle);
+    if (higher >= target) {
+      end = middle;
+    } else {
+      target -= higher;
+      begin = middle;
+    }
+  }
+  return *begin;
 }
 
 int32_t Row::find_drawn(double target) const {
@@ -99,7 +135,8 @@ int32_t Row::find_drawn(double target) const {
   double before = 0;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     if (sums[chunk] <= 0) continue;
-    if (last = chunk; before + sums[chunk] > target) break;
+    last = chunk;
+    if (before + sums[chunk] > target) break;
     before += sums[chunk];
   }
   int64_t drawn = last * kSampleChunk;
