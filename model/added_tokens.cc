@@ -85,30 +85,23 @@ std::optional<TokenTrie::Match> TokenTrie::find(std::string_view text, size_t st
   return std::nullopt;
 }
 
-// Word characters are those of Rust's regular expressions, which count joiners too.
 AddedTokens::AddedTokens(const JsonPart& tokens, const BpeModel& model,
                          const Normalizer& normalizer)
-    : word_(R"((?![²³¹¼½¾])[\w\x{200C}\x{200D}])", "added tokens") {
+    : word_(kRustWordCharacter, "added tokens") {
   if (tokens.is_null()) return;
-  std::vector<AddedToken> in_order;
+  std::vector<int32_t> in_order;
   for (const JsonPart& part : tokens.items()) {
     AddedToken token = read_token(part);
-    if (token.content.empty()) continue;
-    add(token, model, normalizer);
-    in_order.push_back(std::move(token));
+    if (!token.content.empty()) in_order.push_back(add(std::move(token), model, normalizer));
   }
-  // Special tokens come first, and hide others of the same content.
-  std::stable_partition(in_order.begin(), in_order.end(),
-                        [](const AddedToken& token) { return token.special; });
-  for (const AddedToken& token : in_order) {
-    if (!token.special && is_special(token.content)) continue;
-    TokenTrie& trie = token.normalized ? normalized_ : raw_;
-    trie.add(token.normalized ? normalizer(token.content) : token.content,
-             ids_.find(token.content)->second);
+  // Of entries for one token the last one counts.
+  for (const int32_t id : in_order) {
+    const AddedToken& token = tokens_.at(id);
+    (token.normalized ? normalized_ : raw_).add(token.content, id);
   }
 }
 
-void AddedTokens::add(AddedToken token, const BpeModel& model, const Normalizer& normalizer) {
+int32_t AddedTokens::add(AddedToken token, const BpeModel& model, const Normalizer& normalizer) {
   if (token.special) specials_.insert(token.content);
   const auto known = ids_.find(token.content);
   std::optional<int32_t> id =
@@ -120,6 +113,7 @@ void AddedTokens::add(AddedToken token, const BpeModel& model, const Normalizer&
   ids_.emplace(token.content, *id);
   if (token.normalized) token.content = normalizer(token.content);
   tokens_.insert_or_assign(*id, std::move(token));
+  return *id;
 }
 
 const AddedToken* AddedTokens::find(int32_t id) const {
@@ -150,7 +144,8 @@ std::vector<TextPiece> AddedTokens::split(std::string_view text, bool normalized
     if (token.lstrip) begin = skip_spaces_back(text, begin, done);
     if (token.rstrip) end = skip_spaces(text, end);
     if (done < begin) pieces.push_back({text.substr(done, begin - done), std::nullopt});
-    pieces.push_back({text.substr(begin, end - begin), match->value});
+    // The token before may have taken all of this one as its spaces.
+    if (begin < end) pieces.push_back({text.substr(begin, end - begin), match->value});
     done = end;
   }
   if (done < text.size()) pieces.push_back({text.substr(done), std::nullopt});

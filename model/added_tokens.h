@@ -69,7 +69,7 @@ class AddedTokens {
   bool is_special(std::string_view token) const { return specials_.contains(std::string(token)); }
 
  private:
-  void add(AddedToken token, const BpeModel& model, const Normalizer& normalizer);
+  int32_t add(AddedToken token, const BpeModel& model, const Normalizer& normalizer);
   bool is_word(std::string_view character) const;
   bool is_inside_word(std::string_view text, size_t begin, size_t end) const;
 

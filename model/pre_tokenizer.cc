@@ -1,5 +1,7 @@
 #include "model/pre_tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <utility>
 
@@ -50,7 +52,8 @@ std::optional<SplitRule> read_split(const JsonPart& part) {
                      behavior.is_null() ? SplitBehavior::kIsolated : read_split_behavior(behavior)};
   }
   if (type == "Whitespace") {
-    return SplitRule{Regex(R"(\w+|[^\w\s]+)", where), SplitBehavior::kRemoved, true};
+    const std::string pattern = fmt::format("{0}+|(?:(?!{0})\\S)+", kRustWordCharacter);
+    return SplitRule{Regex(pattern, where), SplitBehavior::kRemoved, true};
   }
   if (type == "WhitespaceSplit") return SplitRule{Regex(R"(\s)", where), SplitBehavior::kRemoved};
   if (type == "CharDelimiterSplit") {

@@ -34,6 +34,9 @@ class Regex {
   std::shared_ptr<const void> code_;
 };
 
+// A word character as Rust's expressions have it, which some parts of tokenizers are written in.
+inline constexpr std::string_view kRustWordCharacter = R"((?:(?![²³¹¼½¾])[\w\x{200C}\x{200D}]))";
+
 // Writes a pattern of Oniguruma's Ruby syntax in PCRE2's. `where` names it in errors. Throws
 // CheckpointError for what cannot be written.
 std::string translate_regex(std::string_view pattern, const std::string& where);

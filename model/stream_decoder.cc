@@ -35,12 +35,11 @@ std::string StreamDecoder::flush(const std::string& text) {
 std::string StreamDecoder::push(int32_t id) {
   if (id < 0 || id >= tokenizer_->vocab_size()) return {};
   const std::string alone = tokenizer_->decode(std::span(&id, 1), skip_special_tokens_);
+  const bool skipped = skip_special_tokens_ && alone.empty() &&
+                       !tokenizer_->decode(std::span(&id, 1), false).empty();
+  if (skipped) return {};
   window_.push_back(id);
   std::string text = window_text();
-  if (alone.empty() && text == text_) {
-    window_.pop_back();
-    return {};
-  }
   // A run of byte tokens is a text or garbage as a whole.
   if (byte_of_token(tokenizer_->id_to_token(id)) >= 0) {
     text_ = std::move(text);
