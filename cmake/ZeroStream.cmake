@@ -32,6 +32,7 @@ function(zs_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE zs_options zs_test_support ${ARG_DEPS} GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE ZS_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/golden")
+  target_compile_definitions(${name} PRIVATE ZS_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/golden"
+                                             ZS_MODELS="${PROJECT_SOURCE_DIR}/models")
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
 #include "nvme/faulty_engine.h"
 #include "tests/offload/golden_case.h"
+#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {

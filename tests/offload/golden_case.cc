@@ -38,7 +38,7 @@ std::vector<float> floats_from_base64(const std::string& text) {
 std::vector<std::string> golden_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(ZS_TEST_DATA))
-    if (std::filesystem::exists(entry.path() / "expected.json"))
+    if (std::filesystem::exists(entry.path() / "config.json"))
       names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;

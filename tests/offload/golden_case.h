@@ -24,7 +24,7 @@ struct GoldenPrompt {
   std::vector<float> logits;
 };
 
-std::vector<std::string> golden_names();  // folders with an expected.json
+std::vector<std::string> golden_names();  // of tiny checkpoints with expected results
 std::string golden_path(const std::string& name);
 std::vector<GoldenPrompt> golden_prompts(const std::string& name);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "model/json.h"
 #include "tests/offload/golden_case.h"
 
 namespace zerostream {
@@ -73,10 +74,11 @@ TEST_P(Golden, GreedyTextFromNvmeAndFromHost) {
   expect_greedy_text(model, GetParam(), PlacementKind::kHost);
 }
 
-TEST_P(Golden, GgufTwin) {
-  const std::string file = golden_path(GetParam()) + "/model.gguf";
-  if (!std::filesystem::exists(file)) GTEST_SKIP() << "this case has no GGUF file";
-  GoldenModel model(file, DType::kF32);
+// Cases that hold the same weights as a GGUF file, too.
+class GoldenGguf : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenGguf, SameAsItsTwin) {
+  GoldenModel model(golden_path(GetParam()) + "/model.gguf", DType::kF32);
   expect_logits(model, GetParam());
   expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
 }
@@ -101,7 +103,48 @@ std::string test_name(const testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
+std::vector<std::string> gguf_names() {
+  std::vector<std::string> names = golden_names();
+  std::erase_if(names, [](const std::string& name) {
+    return !std::filesystem::exists(golden_path(name) + "/model.gguf");
+  });
+  return names;
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(golden_names()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenGguf, testing::ValuesIn(gguf_names()), test_name);
+
+// A real model: its text is the reference's, from prompt text to generated text.
+TEST(SmolLM2, GreedyText) {
+  const std::string file = ZS_MODELS "/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(file))
+    GTEST_SKIP() << file << " is absent: run scripts/get_model.sh";
+  GoldenModel model(file, DType::kF32);
+  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(file);
+  RuntimeOptions options = tiny_options(PlacementKind::kHost);
+  options.host_memory = int64_t{2} << 30;
+  options.token_budget = 512;
+  Generator generator(model.store(), model.device(), model.kernels(), tokenizer.get(), options);
+
+  const Json expected = read_json_file(golden_path("smollm2") + "/expected.json");
+  std::vector<GenerationRequest> requests;
+  for (const Json& value : expected.at("cases")) {
+    GenerationRequest request;
+    request.prompt_tokens = tokenizer->encode(value.at("prompt").get<std::string>(), true);
+    EXPECT_EQ(request.prompt_tokens, value.at("token_ids").get<std::vector<int32_t>>());
+    request.max_new_tokens = expected.at("max_new_tokens");
+    request.stop_token_ids = model.store().config().eos_token_ids;
+    requests.push_back(request);
+  }
+  const std::vector<GenerationResult> results = generate_all(generator, requests);
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Json& value = expected.at("cases")[i];
+    EXPECT_EQ(tokenizer->decode(results[i].token_ids, true), value.at("text").get<std::string>());
+    std::vector<int32_t> tokens = results[i].token_ids;
+    if (results[i].ends_with_stop_token) tokens.pop_back();
+    EXPECT_EQ(tokens, value.at("generated").get<std::vector<int32_t>>());
+  }
+}
 
 }  // namespace
 }  // namespace zerostream
