@@ -23,17 +23,26 @@ namespace {
 // A store beside its weights: names and texts.
 using TextFiles = std::vector<std::pair<std::string_view, std::string>>;
 
+std::string text_of(const Json& json, int indent, const Checkpoint& checkpoint) {
+  try {
+    return json.dump(indent) + "\n";
+  } catch (const Json::type_error&) {
+    throw CheckpointError(checkpoint.path() + ": config or tokenizer hold text that is not UTF-8");
+  }
+}
+
 TextFiles text_files(const Checkpoint& checkpoint) {
   TextFiles files;
-  files.emplace_back(kConfigFile, checkpoint.config().dump(2) + "\n");
+  const auto add = [&](std::string_view name, const Json& json, int indent) {
+    files.emplace_back(name, text_of(json, indent, checkpoint));
+  };
+  add(kConfigFile, checkpoint.config(), 2);
   if (!checkpoint.generation_config().empty()) {
-    files.emplace_back(kGenerationConfigFile, checkpoint.generation_config().dump(2) + "\n");
+    add(kGenerationConfigFile, checkpoint.generation_config(), 2);
   }
-  if (!checkpoint.tokenizer().is_null()) {
-    files.emplace_back(kTokenizerFile, checkpoint.tokenizer().dump() + "\n");
-  }
+  if (!checkpoint.tokenizer().is_null()) add(kTokenizerFile, checkpoint.tokenizer(), -1);
   if (!checkpoint.tokenizer_config().is_null()) {
-    files.emplace_back(kTokenizerConfigFile, checkpoint.tokenizer_config().dump(2) + "\n");
+    add(kTokenizerConfigFile, checkpoint.tokenizer_config(), 2);
   }
   return files;
 }
@@ -53,15 +62,16 @@ std::string manifest_text(const Manifest& manifest, const Checkpoint& checkpoint
   for (const auto& [name, text] : files) {
     json["files"][std::string(name)] = digest_to_hex(digest_of(text));
   }
-  return json.dump(1) + "\n";
+  return text_of(json, 1, checkpoint);
 }
 
 void refuse_foreign_folder(const std::string& folder) {
   std::error_code ignored;
   if (!std::filesystem::exists(folder, ignored)) return;
-  if (!std::filesystem::is_directory(folder)) throw UsageError(folder + " is not a folder");
+  if (!std::filesystem::is_directory(folder, ignored))
+    throw UsageError(folder + " is not a folder");
   const bool store = file_exists(path_in(folder, kWeightsFile)) || PackedStore::is_store(folder);
-  if (!store && !std::filesystem::is_empty(folder)) {
+  if (!store && !std::filesystem::is_empty(folder, ignored)) {
     throw UsageError(folder + " holds other files than a packed store's; name an empty folder");
   }
 }
@@ -123,7 +133,7 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
   manifest.layout = options.layout;
   manifest.contents = layout_segments(specs, {.dtype = manifest.dtype, .layout = manifest.layout});
 
-  std::filesystem::create_directories(folder);
+  make_folder(folder);
   const TextFiles files = text_files(checkpoint);
   int64_t needed = manifest.contents.file_bytes;
   for (const auto& [name, text] : files) needed += static_cast<int64_t>(text.size());
@@ -131,7 +141,7 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
   if (needed > free) fail_disk_full(folder, needed, free);
 
   remove_store_files(folder);
-  std::filesystem::create_directories(folder);
+  make_folder(folder);
   try {
     write_store(checkpoint, folder, options, specs, files, manifest);
   } catch (const IoError& error) {
@@ -146,7 +156,7 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
 
 void pack_store(const Checkpoint& checkpoint, const std::string& folder,
                 const PackOptions& options) {
-  std::filesystem::create_directories(parent_folder(folder));
+  make_folder(parent_folder(folder));
   const FolderLock lock(folder, {});
   if (!options.overwrite && is_committed(folder)) {
     throw UsageError(folder + " holds a complete store; ask to overwrite it to pack it anew");

@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxNameLength = 60;
 
 // "Llama-3-8B-bf16-tile64-0123456789abcdef": readable first, unique last.
-std::string cache_name(const Checkpoint& checkpoint, const PackOptions& options) {
+std::string cache_name(const Checkpoint& checkpoint, const PackOptions& options,
+                       const std::string& fingerprint) {
   const fs::path path = fs::absolute(checkpoint.path()).lexically_normal();
   std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
   name.resize(std::min(name.size(), kMaxNameLength));
@@ -30,7 +31,7 @@ std::string cache_name(const Checkpoint& checkpoint, const PackOptions& options)
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_') c = '-';
   }
   return name + "-" + std::string(dtype_name(pack_dtype(checkpoint, options))) + "-" +
-         std::string(layout_name(options.layout)) + "-" + pack_fingerprint(checkpoint, options);
+         std::string(layout_name(options.layout)) + "-" + fingerprint;
 }
 
 PackedStore open_given_store(const std::string& folder, const PackOptions& options) {
@@ -48,14 +49,14 @@ void touch(const std::string& folder) {
   utimensat(AT_FDCWD, path_in(folder, kCompleteFile).c_str(), nullptr, 0);
 }
 
-// A complete, sound store of this checkpoint, if the folder holds one.
-std::optional<PackedStore> existing_store(const std::string& folder, const Checkpoint& checkpoint,
+// A complete, sound store of that model, if the folder holds one.
+std::optional<PackedStore> existing_store(const std::string& folder, const std::string& fingerprint,
                                           const PackOptions& options,
                                           const std::function<void(const std::string&)>& note) {
   if (!is_committed(folder)) return std::nullopt;
   try {
     PackedStore store = PackedStore::open(folder);
-    const bool same = store.fingerprint() == pack_fingerprint(checkpoint, options) &&
+    const bool same = store.fingerprint() == fingerprint &&
                       store.manifest().at("layout") == layout_name(options.layout);
     if (same) return store;
   } catch (const CheckpointError& error) {
@@ -63,13 +64,21 @@ std::optional<PackedStore> existing_store(const std::string& folder, const Check
     return std::nullopt;
   }
   if (options.overwrite) return std::nullopt;
-  throw UsageError(folder + " holds a store of another checkpoint, dtype or layout than " +
-                   checkpoint.path() + "; remove it or name another folder");
+  throw UsageError(folder +
+                   " holds a store of another checkpoint, dtype or layout; remove it or name "
+                   "another folder");
+}
+
+fs::directory_iterator entries(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator begin(folder, error);
+  if (error) throw IoError("cannot list " + folder + ": " + error.message(), error.value());
+  return begin;
 }
 
 int64_t folder_bytes(const std::string& folder) {
   int64_t bytes = 0;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+  for (const fs::directory_entry& entry : entries(folder)) {
     struct stat info {};
     if (stat(entry.path().c_str(), &info) == 0) bytes += static_cast<int64_t>(info.st_blocks) * 512;
   }
@@ -90,13 +99,16 @@ PackedStore open_or_pack(const std::string& model_path, const std::string& store
   if (PackedStore::is_store(model_path)) return open_given_store(model_path, options);
   const Checkpoint checkpoint = options.dummy_weights ? Checkpoint::open_config_only(model_path)
                                                       : Checkpoint::open(model_path);
-  const std::string folder =
-      store_folder.empty() ? path_in(cache_root, cache_name(checkpoint, options)) : store_folder;
-  std::optional<PackedStore> store = existing_store(folder, checkpoint, options, note);
+  const std::string fingerprint = pack_fingerprint(checkpoint, options);
+  const std::string folder = store_folder.empty()
+                                 ? path_in(cache_root, cache_name(checkpoint, options, fingerprint))
+                                 : store_folder;
+  std::optional<PackedStore> store =
+      existing_store(folder, fingerprint, options, [](const std::string&) {});
   if (!store) {
-    fs::create_directories(parent_folder(folder));
+    make_folder(parent_folder(folder));
     const FolderLock lock(folder, [&] { note("waiting for another process to pack " + folder); });
-    store = existing_store(folder, checkpoint, options, note);
+    store = existing_store(folder, fingerprint, options, note);
     if (!store) {
       note("packing " + model_path + " into " + folder);
       pack_into_locked(checkpoint, folder, options);
@@ -110,7 +122,7 @@ PackedStore open_or_pack(const std::string& model_path, const std::string& store
 std::vector<CachedStore> list_cached_stores(const std::string& cache_root) {
   std::vector<CachedStore> stores;
   if (!file_exists(cache_root)) return stores;
-  for (const fs::directory_entry& entry : fs::directory_iterator(cache_root)) {
+  for (const fs::directory_entry& entry : entries(cache_root)) {
     const std::string path = entry.path().string();
     if (!entry.is_directory() ||
         !(PackedStore::is_store(path) || file_exists(path_in(path, kWeightsFile)))) {

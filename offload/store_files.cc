@@ -21,7 +21,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what, const std::string& path) {
   const int number = errno;
-  throw IoError(what + " " + path + ": " + std::strerror(number), number);
+  throw IoError("cannot " + what + " " + path + ": " + std::strerror(number), number);
 }
 
 // Whether the locked file still is the one that the name leads to.
@@ -48,6 +48,14 @@ std::string path_in(const std::string& folder, std::string_view name) {
 std::string read_text_file(const std::string& path) {
   const InputFile file(path);
   return file.read_text(0, file.size());
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw IoError("cannot make the folder " + folder + ": " + error.message(), error.value());
+  }
 }
 
 void write_text_file(const std::string& path, std::string_view text) {

@@ -22,6 +22,8 @@ std::string path_in(const std::string& folder, std::string_view name);
 // Absolute, without a slash at the end; `folder` may have one.
 std::string parent_folder(const std::string& folder);
 std::string read_text_file(const std::string& path);
+// Makes the folder and those above it that are missing.
+void make_folder(const std::string& folder);
 // Replaces the file and waits until it is on the disk.
 void write_text_file(const std::string& path, std::string_view text);
 // Waits until names made and removed in the folder are on the disk.
