@@ -14,6 +14,7 @@ namespace zerostream {
 namespace {
 
 constexpr int64_t kTileRows = 16;
+constexpr int64_t kBlockRows = 2 * kTileRows;
 constexpr int64_t kRowBytes = 64;                       // of a register: 32 bf16 or 16 fp32
 constexpr int64_t kWeightRowBytes = kPanelOutputs * 4;  // pairs of all outputs
 constexpr int64_t kSumRowBytes = kPanelOutputs * 4;
@@ -61,6 +62,7 @@ ZS_AMX void multiply_16(const PanelProduct& p, int64_t row_begin, int64_t rows) 
     _tile_zero(3);
   }
   const std::byte* weights = p.tiles;
+  NextTiles next(p, row_begin / kBlockRows, ceil_div(p.rows, kBlockRows));
   for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
     _tile_loadd(4, source, p.source_row_bytes);
     _tile_loadd(5, weights, kWeightRowBytes);
@@ -71,7 +73,7 @@ ZS_AMX void multiply_16(const PanelProduct& p, int64_t row_begin, int64_t rows) 
     _tile_dpbf16ps(2, 4, 7);
     _tile_loadd(5, weights + 192, kWeightRowBytes);
     _tile_dpbf16ps(3, 4, 5);
-    fetch_next(p, tile, row_begin / (2 * kTileRows), ceil_div(p.rows, 2 * kTileRows));
+    next.fetch_tile();
     source += kRowBytes;
     weights += kTileBytes;
   }
@@ -99,6 +101,7 @@ ZS_AMX void multiply_32x32(const PanelProduct& p, int64_t row_begin, int64_t out
     _tile_zero(3);
   }
   const std::byte* weights = p.tiles + output * 4;
+  NextTiles next(p, 2 * (row_begin / kBlockRows) + output / 32, 2 * ceil_div(p.rows, kBlockRows));
   for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
     _tile_loadd(6, weights, kWeightRowBytes);
     _tile_loadd(4, upper, p.source_row_bytes);
@@ -108,8 +111,7 @@ ZS_AMX void multiply_32x32(const PanelProduct& p, int64_t row_begin, int64_t out
     _tile_loadd(5, lower, p.source_row_bytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
-    fetch_next(p, tile, 2 * (row_begin / (2 * kTileRows)) + output / 32,
-               2 * ceil_div(p.rows, 2 * kTileRows));
+    next.fetch_tile();
     upper += kRowBytes;
     lower += kRowBytes;
     weights += kTileBytes;
@@ -122,16 +124,15 @@ ZS_AMX void multiply_32x32(const PanelProduct& p, int64_t row_begin, int64_t out
 
 ZS_AMX void multiply_pairs(const PanelProduct& p, int64_t row_begin, int64_t row_end) {
   if (row_begin == row_end) return;
-  const auto lower = static_cast<uint8_t>(std::min(2 * kTileRows, row_end - row_begin) - kTileRows);
+  const auto lower = static_cast<uint8_t>(std::min(kBlockRows, row_end - row_begin) - kTileRows);
   const TileConfig config = make_config({16, 16, lower, lower, 16, lower, 16, 16});
   load_config(config);
   for (int64_t output = 0; output < kPanelOutputs; output += 32)
-    for (int64_t row = row_begin; row < row_end; row += 2 * kTileRows)
-      multiply_32x32(p, row, output);
+    for (int64_t row = row_begin; row < row_end; row += kBlockRows) multiply_32x32(p, row, output);
 }
 
 ZS_AMX void multiply(const PanelProduct& p) {
-  const int64_t whole = p.rows / (2 * kTileRows) * (2 * kTileRows);
+  const int64_t whole = p.rows / kBlockRows * kBlockRows;
   multiply_pairs(p, 0, whole);
   if (p.rows - whole > kTileRows)
     multiply_pairs(p, whole, p.rows);

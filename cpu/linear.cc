@@ -15,19 +15,24 @@ constexpr int64_t kSumRowBytes = kPanelOutputs * int64_t{sizeof(float)};
 constexpr int64_t kMaxTaskRows = 512;
 constexpr int64_t kMinTaskRows = 64;
 
-// With more rows than this, inputs are multiplied in runs: while a run's part of the source is at
-// hand, all panels of the task use it.
-constexpr int64_t kFewRows = 32;
-constexpr int64_t kRunTiles = 16;
 constexpr int64_t kTileRowBytes = 64;  // what a tile takes of a row of the source
-// A row of the copied source and a gap that keeps rows out of each other's cache sets.
-constexpr int64_t kCopiedRowBytes = kRunTiles * kTileRowBytes + 64;
+
+// With no more rows than this the time goes into reading the weights: they are read in one go, as
+// they rest, and fetched a few tiles ahead.
+constexpr int64_t kFewRows = 32;
+constexpr int64_t kAheadTiles = 4;
+
+// With more rows inputs are multiplied in runs: while a run's part of the source is at hand, copied
+// to a worker's scratch, all panels of the task use it. A gap behind each copied row keeps rows out
+// of each other's cache sets.
+constexpr int64_t kCopiedRowGap = 64;
+constexpr int64_t kMaxRunTiles = 32;
 
 // A worker's scratch: the sums of its task, a run of the source, a run of tiles for weights that
 // are not tiled.
 constexpr int64_t kSumsBytes = int64_t{1} << 20;
-constexpr int64_t kSourceBytes = kMaxTaskRows * kCopiedRowBytes;
-constexpr int64_t kTilesBytes = kRunTiles * kTileBytes;
+constexpr int64_t kSourceBytes = int64_t{544} << 10;
+constexpr int64_t kTilesBytes = kMaxRunTiles * kTileBytes;
 static_assert(kSumsBytes + kSourceBytes + kTilesBytes <= kLinearScratchBytes);
 
 // How a multiplication is cut into tasks: rectangles of rows and groups of panels. A group is a
@@ -120,11 +125,19 @@ class Multiplication {
   };
 
   void run_task(const Task& task) const {
-    const bool whole = task.rows <= kFewRows && args_.weight.layout == WeightLayout::kTile64;
     const int64_t tiles = args_.weight.panel_bytes() / kTileBytes;
-    const int64_t run_tiles = whole ? tiles : kRunTiles;
+    const int64_t run_tiles = tiles_per_run(task, tiles);
     for (int64_t tile = 0; tile < tiles; tile += run_tiles)
       multiply_run(task, tile, std::min(run_tiles, tiles - tile));
+  }
+
+  int64_t tiles_per_run(const Task& task, int64_t tiles) const {
+    if (reads_through(task)) return tiles;
+    return std::min(kMaxRunTiles, (kSourceBytes / task.rows - kCopiedRowGap) / kTileRowBytes);
+  }
+
+  bool reads_through(const Task& task) const {
+    return task.rows <= kFewRows && args_.weight.layout == WeightLayout::kTile64;
   }
 
   // Tiles [tile, tile + tiles) of all panels of a task.
@@ -137,8 +150,11 @@ class Multiplication {
     for (int64_t panel = begin; panel < end; ++panel) {
       product.sums = task.sums(panel - begin);
       set_tiles(task, panel, tile, product);
-      product.next_tiles =
-          panel + 1 < end ? resting_tiles(panel + 1, tile) : resting_tiles(begin, tile + tiles);
+      if (reads_through(task))
+        product.next_tiles = product.tiles + kAheadTiles * kTileBytes;
+      else
+        product.next_tiles =
+            panel + 1 < end ? resting_tiles(panel + 1, tile) : resting_tiles(begin, tile + tiles);
       kernel_(product);
       if (last_run && (panel + 1) % cut_.group_panels == 0) finish_group(task, panel - begin);
     }
@@ -148,12 +164,13 @@ class Multiplication {
     product.source = args_.source.row(task.row) + tile * kTileRowBytes;
     product.source_row_bytes = dtype_bytes(args_.source.dtype, args_.source.row_stride);
     if (task.rows <= kFewRows) return;
+    const int64_t run_bytes = product.num_tiles * kTileRowBytes;
+    const int64_t copied_row_bytes = run_bytes + kCopiedRowGap;
     for (int64_t row = 0; row < task.rows; ++row)
-      std::memcpy(task.source() + row * kCopiedRowBytes,
-                  product.source + row * product.source_row_bytes,
-                  static_cast<size_t>(product.num_tiles * kTileRowBytes));
+      std::memcpy(task.source() + row * copied_row_bytes,
+                  product.source + row * product.source_row_bytes, static_cast<size_t>(run_bytes));
     product.source = task.source();
-    product.source_row_bytes = kCopiedRowBytes;
+    product.source_row_bytes = copied_row_bytes;
   }
 
   void set_tiles(const Task& task, int64_t panel, int64_t tile, PanelProduct& product) const {
