@@ -11,11 +11,13 @@
 #include <filesystem>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <tuple>
 
 #include "base/digest.h"
 #include "model/input_file.h"
+#include "offload/dummy_weights.h"
 #include "offload/store_cache.h"
 #include "offload/store_files.h"
 #include "tests/offload/random_checkpoint.h"
@@ -340,6 +342,38 @@ TEST_F(PackTest, DummyLayersDifferAndNormsAreOne) {
                       vector.role == VectorRole::kFinalNormWeight;
     EXPECT_EQ(values[0] == 1.0f && values[vector.size - 1] == 1.0f, norm)
         << vector_role_name(vector.role);
+  }
+}
+
+// Larger than what is packed at once, with rows that are no multiple of anything.
+TEST_F(PackTest, MatricesOfManyChunks) {
+  Json config = odd_llama_config();
+  config["hidden_size"] = 260;
+  config["vocab_size"] = 20011;
+  std::filesystem::create_directories(dir_.file("bare"));
+  write_file(dir_.file("bare/config.json"), config.dump());
+  pack_store(Checkpoint::open_config_only(dir_.file("bare")), store_,
+             {.dtype = DType::kF32, .dummy_weights = true});
+  const PackedStore store = PackedStore::open(store_);
+  store.verify();
+  const std::string bytes = read_file(store.weights_path());
+  const WeightSource weights = dummy_weights();
+  const WeightSpecs specs = weight_specs(store.config());
+  std::vector<float> row(260);
+  for (const MatrixSpec* spec : {&specs.matrices.front(), &specs.matrices.back()}) {
+    const Segment& segment =
+        spec->role == MatrixRole::kHead ? store.segments().back() : store.segments().front();
+    ASSERT_GT(segment.bytes, 17 << 20);
+    for (int64_t output = 0; output < 20011; ++output) {
+      weights.read_rows(spec->sources.front(), 260, output, 1, row.data());
+      for (const int64_t input : {0, 17, 259}) {
+        ASSERT_EQ(stored_value(segment.matrices.front(),
+                               reinterpret_cast<const std::byte*>(bytes.data()) + segment.offset,
+                               output, input),
+                  row[static_cast<size_t>(input)])
+            << segment.name << " output " << output;
+      }
+    }
   }
 }
 
