@@ -20,8 +20,8 @@ class Tokenizer {
   // Special and added tokens inside the text are recognised. add_special_tokens: the
   // post-processor's (BOS, ...).
   virtual std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const = 0;
-  // As HF decode(..., clean_up_tokenization_spaces per tokenizer_config): bytes that are no UTF-8
-  // become U+FFFD. Ids out of the vocabulary throw UsageError.
+  // As HF decode(): bytes that are no UTF-8 become U+FFFD. Ids out of the vocabulary throw
+  // UsageError; those that no token has, but higher ones have, give no text.
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
   virtual int32_t vocab_size() const = 0;  // highest id + 1
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
@@ -50,7 +50,9 @@ class StreamDecoder {
   size_t emitted_ = 0;            // bytes of it that push() returned
 };
 
-// Makes a tokenizer from the content of tokenizer.json and (may be null) tokenizer_config.json.
+// Makes a tokenizer from the content of tokenizer.json and (may be null) tokenizer_config.json. Of
+// the latter nothing counts for BPE: transformers takes BOS and EOS from tokenizer.json where there
+// is one, and does not clean up spaces.
 // Throws CheckpointError naming the part that is damaged or not supported.
 std::unique_ptr<Tokenizer> make_tokenizer(const Json& tokenizer, const Json& tokenizer_config,
                                           const std::string& source);
