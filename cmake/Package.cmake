@@ -18,9 +18,7 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/zerostreamConfig.cmake
                               ${PROJECT_BINARY_DIR}/zerostreamConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/zerostreamConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 
-if(TARGET zerostream)
-  install(TARGETS zerostream)  # the command
-endif()
+install(TARGETS zerostream)  # the command
 install(TARGETS zerostream_shared EXPORT zerostreamTargets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/zerostream TYPE INCLUDE)
 install(EXPORT zerostreamTargets NAMESPACE zerostream:: DESTINATION ${package_dir})

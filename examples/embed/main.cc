@@ -50,7 +50,7 @@ int main(int argc, char** argv) try {
 
   zerostream::EngineOptions options;
   options.model = argv[1];
-  options.settings = {"weights.placement=nvme", "sampling.max_new_tokens=48"};
+  options.settings = {"weights.placement=nvme", "host.memory=1GiB", "sampling.max_new_tokens=48"};
   options.log = [](const std::string& line) { std::cerr << line << '\n'; };
   zerostream::Engine engine(options);
 
