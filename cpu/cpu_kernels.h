@@ -17,7 +17,7 @@ namespace zerostream {
 // between instruction sets.
 class CpuKernels : public Kernels {
  public:
-  // Takes 24 bytes * max_vocabulary for each worker of the device; sample() throws InternalError
+  // Takes 16 bytes * max_vocabulary for each worker of the device; sample() throws InternalError
   // for more logits than that.
   CpuKernels(const CpuDevice& device, int64_t max_vocabulary);
 

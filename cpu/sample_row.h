@@ -9,7 +9,7 @@
 
 namespace zerostream {
 
-// What one worker needs to sample rows of up to `max_vocabulary` logits: 24 bytes for each, taken
+// What one worker needs to sample rows of up to `max_vocabulary` logits: 16 bytes for each, taken
 // at construction.
 class SampleScratch {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "cpu/simd_targets.h"
 
@@ -18,6 +19,8 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kTile = kAttentionTile;
+// Keys lie in panels of so many positions, a cache line of them for each column.
+constexpr int64_t kPanel = 16;
 // Registers for sums: kBlockRows x kBlockVectors, with room for one operand of each.
 constexpr int kBlockRows = 4;
 constexpr int kBlockVectors = kLanes == 16 ? 4 : 2;
@@ -84,36 +87,44 @@ HWY_INLINE void transpose_keys(const T* const (&keys)[4], int64_t dim, float* ta
     const auto low23 = hn::InterleaveLower(d, v[2], v[3]);
     const auto high01 = hn::InterleaveUpper(d, v[0], v[1]);
     const auto high23 = hn::InterleaveUpper(d, v[2], v[3]);
-    hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, target + i * kTile);
-    if (count > 1) hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, target + (i + 1) * kTile);
-    if (count > 2) hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, target + (i + 2) * kTile);
-    if (count > 3) hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, target + (i + 3) * kTile);
+    hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, target + i * kPanel);
+    if (count > 1) hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, target + (i + 1) * kPanel);
+    if (count > 2)
+      hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, target + (i + 2) * kPanel);
+    if (count > 3)
+      hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, target + (i + 3) * kPanel);
   }
 }
 
 template <typename T>
-void load_tile(const Tile& tile, int64_t dim, int64_t value_offset,
-               const AttentionScratch& scratch) {
+void load_keys(const Tile& tile, int64_t dim, float* target) {
   for (int64_t i = 0; i < tile.end - tile.start; i += 4) {
     const T* keys[4];
     for (int k = 0; k < 4; ++k) keys[k] = reinterpret_cast<const T*>(tile.keys[i + k]);
-    transpose_keys(keys, dim, scratch.keys + i);
+    transpose_keys(keys, dim, target + i / kPanel * dim * kPanel + i % kPanel);
   }
+}
+
+template <typename T>
+void load_values(const Tile& tile, int64_t dim, int64_t value_offset, float* target) {
   for (int64_t i = tile.begin - tile.start; i < tile.end - tile.start; ++i)
     convert_row(reinterpret_cast<const T*>(tile.keys[i] + value_offset),
-                scratch.values + i * AttentionScratch::padded(dim), dim);
+                target + i * AttentionScratch::padded(dim), dim);
 }
 
 // scores[row][position] = query · key, for one vector of positions times kVectors.
 template <int kRows, int kVectors>
 HWY_INLINE void dot(const Row* rows, const float* keys, int64_t dim, float* scores) {
   const Floats d;
+  const auto column = [=](int64_t v) HWY_ATTR {
+    return v * kLanes / kPanel * dim * kPanel + v * kLanes % kPanel;
+  };
   FloatVec sums[kRows][kVectors];
   for (auto& row : sums)
     for (FloatVec& sum : row) sum = hn::Zero(d);
   for (int64_t i = 0; i < dim; ++i) {
     FloatVec key[kVectors];
-    for (int v = 0; v < kVectors; ++v) key[v] = load(d, keys + i * kTile + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) key[v] = load(d, keys + column(v) + i * kPanel);
     for (int r = 0; r < kRows; ++r) {
       const FloatVec query = hn::Set(d, rows[r].query[i]);
       for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(query, key[v], sums[r][v]);
@@ -126,7 +137,7 @@ HWY_INLINE void dot(const Row* rows, const float* keys, int64_t dim, float* scor
 template <int kRows>
 void score(const Row* rows, const float* keys, int64_t dim, int64_t positions, float* scores) {
   for (int64_t i = 0; i < positions; i += kBlockVectors * kLanes)
-    dot<kRows, kBlockVectors>(rows, keys + i, dim, scores + i);
+    dot<kRows, kBlockVectors>(rows, keys + i * dim, dim, scores + i);
 }
 
 // Turns the scores of one row into weights relative to its largest score so far, and brings its
@@ -210,16 +221,32 @@ void accumulate(const Row* rows, const Tile& tile, const float* weights, const f
                  sums + r * padded);
 }
 
-template <int kRows>
-void add_tile(const AttentionArgs& args, Row* rows, const Tile& tile,
-              const AttentionScratch& scratch, int64_t row) {
-  const int64_t padded = AttentionScratch::padded(args.kv.head_dim);
-  float* scores = scratch.scores + row * kTile;
-  float* sums = scratch.sums + row * padded;
-  score<kRows>(rows + row, scratch.keys, args.kv.head_dim, tile.end - tile.start, scores);
-  for (int r = 0; r < kRows; ++r)
-    weigh(rows[row + r], tile, args.scale, scores + r * kTile, sums + r * padded, padded);
-  accumulate<kRows>(rows + row, tile, scores, scratch.values, padded, sums);
+// Calls work(row, number of rows) for rows [begin, end), several at a time.
+template <class Work>
+HWY_INLINE void for_blocks(int64_t begin, int64_t end, const Work& work) {
+  for (; begin + kBlockRows <= end; begin += kBlockRows)
+    work(begin, std::integral_constant<int, kBlockRows>());
+  for (; begin < end; ++begin) work(begin, std::integral_constant<int, 1>());
+}
+
+// Takes in one tile for the rows [begin, end), which see some of it.
+template <typename T>
+void add_tile(const AttentionArgs& args, const Tile& tile, const AttentionScratch& scratch,
+              Row* rows, int64_t begin, int64_t end) {
+  const int64_t dim = args.kv.head_dim;
+  const int64_t padded = AttentionScratch::padded(dim);
+  const auto scores_of = [&](int64_t row) { return scratch.scores + row * kTile; };
+  const auto sums_of = [&](int64_t row) { return scratch.sums + row * padded; };
+  load_keys<T>(tile, dim, scratch.cells);
+  for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
+    score<count>(rows + row, scratch.cells, dim, tile.end - tile.start, scores_of(row));
+  });
+  for (int64_t row = begin; row < end; ++row)
+    weigh(rows[row], tile, args.scale, scores_of(row), sums_of(row), padded);
+  load_values<T>(tile, dim, args.kv.num_key_value_heads * args.kv.head_bytes(), scratch.cells);
+  for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
+    accumulate<count>(rows + row, tile, scores_of(row), scratch.cells, padded, sums_of(row));
+  });
 }
 
 void write_row(const AttentionArgs& args, const Row& row, const float* sums) {
@@ -246,15 +273,10 @@ void attention(const AttentionArgs& args, const AttentionItem& item,
     tile.begin = std::max(tile.start, rows[begin].first);
     tile.end = std::min(tile.start + kTile, rows[end - 1].end);
     find_keys(args.kv, item, tile);
-    const int64_t value_offset = args.kv.num_key_value_heads * args.kv.head_bytes();
     with_type(tile.keys[0], args.kv.dtype, [&](const auto* key) HWY_ATTR {
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(key)>>;
-      load_tile<T>(tile, args.kv.head_dim, value_offset, scratch);
+      add_tile<T>(args, tile, scratch, rows, begin, end);
     });
-    int64_t row = begin;
-    for (; row + kBlockRows <= end; row += kBlockRows)
-      add_tile<kBlockRows>(args, rows, tile, scratch, row);
-    for (; row < end; ++row) add_tile<1>(args, rows, tile, scratch, row);
   }
   for (int64_t row = 0; row < count; ++row) write_row(args, rows[row], scratch.sums + row * padded);
 }
@@ -273,9 +295,8 @@ namespace zerostream {
 AttentionScratch AttentionScratch::in(float* memory, int64_t head_dim) {
   const int64_t columns = padded(head_dim);
   AttentionScratch scratch;
-  scratch.keys = memory;
-  scratch.values = scratch.keys + kAttentionTile * columns;
-  scratch.scores = scratch.values + kAttentionTile * columns;
+  scratch.cells = memory;
+  scratch.scores = scratch.cells + kAttentionTile * columns;
   scratch.sums = scratch.scores + kAttentionRows * kAttentionTile;
   return scratch;
 }

@@ -17,17 +17,16 @@ inline constexpr int64_t kAttentionTile = 64;
 
 // What one worker needs, all 64-byte aligned.
 struct AttentionScratch {
-  float* keys;    // [head_dim][kAttentionTile], of the tile at hand
-  float* values;  // [kAttentionTile][padded]
+  float*
+      cells;  // of the tile at hand: its keys, transposed, then its values [kAttentionTile][padded]
   float* scores;  // [kAttentionRows][kAttentionTile]
   float* sums;    // [kAttentionRows][padded]
 
   // head_dim rounded up to whole vectors of any instruction set.
   static constexpr int64_t padded(int64_t head_dim) { return round_up(head_dim, 16); }
-  // Floats of all four for heads of up to `head_dim`, and the parts of a run of that many floats.
+  // Floats of all three for heads of up to `head_dim`, and the parts of a run of that many floats.
   static constexpr int64_t floats(int64_t head_dim) {
-    return (kAttentionTile + kAttentionTile + kAttentionRows) * padded(head_dim) +
-           kAttentionRows * kAttentionTile;
+    return (kAttentionTile + kAttentionRows) * padded(head_dim) + kAttentionRows * kAttentionTile;
   }
   static AttentionScratch in(float* memory, int64_t head_dim);
 };

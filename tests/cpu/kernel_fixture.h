@@ -124,7 +124,7 @@ class KvPool {
   std::vector<std::byte> memory_;
 };
 
-// `count` block ids out of `pool` in random order, cut into tables by the caller.
+// The block ids 0 .. count - 1 in random order.
 inline std::vector<int32_t> shuffled_blocks(int32_t count, std::mt19937& random) {
   std::vector<int32_t> blocks(static_cast<size_t>(count));
   for (int32_t i = 0; i < count; ++i) blocks[static_cast<size_t>(i)] = i;
