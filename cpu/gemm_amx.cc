@@ -62,7 +62,7 @@ ZS_AMX void multiply_16(const PanelProduct& p, int64_t row_begin, int64_t rows) 
     _tile_zero(3);
   }
   const std::byte* weights = p.tiles;
-  NextTiles next(p, row_begin / kBlockRows, ceil_div(p.rows, kBlockRows));
+  NextTiles next(p, 0, row_begin / kBlockRows, ceil_div(p.rows, kBlockRows));
   for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
     _tile_loadd(4, source, p.source_row_bytes);
     _tile_loadd(5, weights, kWeightRowBytes);
@@ -101,7 +101,8 @@ ZS_AMX void multiply_32x32(const PanelProduct& p, int64_t row_begin, int64_t out
     _tile_zero(3);
   }
   const std::byte* weights = p.tiles + output * 4;
-  NextTiles next(p, 2 * (row_begin / kBlockRows) + output / 32, 2 * ceil_div(p.rows, kBlockRows));
+  NextTiles next(p, 0, 2 * (row_begin / kBlockRows) + output / 32,
+                 2 * ceil_div(p.rows, kBlockRows));
   for (int64_t tile = 0; tile < p.num_tiles; ++tile) {
     _tile_loadd(6, weights, kWeightRowBytes);
     _tile_loadd(4, upper, p.source_row_bytes);

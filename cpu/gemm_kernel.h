@@ -30,8 +30,9 @@ struct PanelProduct {
 // through its tiles `parts` times fetches another part each time.
 class NextTiles {
  public:
-  [[gnu::always_inline]] NextTiles(const PanelProduct& product, int64_t part, int64_t parts)
-      : tile_(product.next_tiles),
+  [[gnu::always_inline]] NextTiles(const PanelProduct& product, int64_t first_tile, int64_t part,
+                                   int64_t parts)
+      : tile_(product.next_tiles + first_tile * kTileBytes),
         begin_(part * kTileBytes / parts / kLine * kLine),
         end_((part + 1) * kTileBytes / parts / kLine * kLine) {}
   // With gaps at first: measured 15-20 % faster than in order, as the processor fetches neighbours
@@ -47,6 +48,11 @@ class NextTiles {
   const std::byte* tile_;
   const int64_t begin_, end_;
 };
+
+// How many of `rows` rows to take at once so that blocks of at most `most` rows are of one size.
+constexpr int64_t even_block(int64_t rows, int64_t most) {
+  return ceil_div(rows, ceil_div(rows, most));
+}
 
 // Computes a product. A sum is added up over ascending inputs in one order that belongs to the
 // kernel: its bits do not depend on the other rows, on their number, or on how the panel was cut

@@ -19,7 +19,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 // Rows and vectors of outputs whose sums stay in registers: 24 of 32, or 12 of 16.
-constexpr int kBlockRows = 6;
+constexpr int64_t kBlockRows = 6;
 constexpr int kStripVectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
 constexpr int64_t kStrip = kStripVectors * kLanes;
 
@@ -87,7 +87,7 @@ HWY_INLINE void widen_pairs(const Fp16* pairs, float* first, float* second) {
 }
 
 // A step is what stays in the nearest cache, in fp32, while the rows go by.
-constexpr int64_t kStepInputs = 128;
+constexpr int64_t kStepInputs = 64;
 
 template <typename T>
 constexpr int64_t kStepTiles = kStepInputs* int64_t{sizeof(T)} / 64;
@@ -123,14 +123,15 @@ void multiply(const PanelProduct& p) {
   const auto* tiles = reinterpret_cast<const T*>(p.tiles);
   const auto* source = reinterpret_cast<const T*>(p.source);
   const int64_t stride = p.source_row_bytes / int64_t{sizeof(T)};
-  NextTiles next(p, 0, 1);
+  const int64_t block_rows = even_block(p.rows, kBlockRows);
   for (int64_t tile = 0; tile < p.num_tiles; tile += kStepTiles<T>) {
     const int64_t step_tiles = std::min(kStepTiles<T>, p.num_tiles - tile);
     const int64_t inputs = step_tiles * 64 / int64_t{sizeof(T)};
-    for (int64_t i = 0; i < step_tiles; ++i) next.fetch_tile();
     const float* weights = step_weights(tiles, inputs, wide_weights);
-    for (int64_t row = 0; row < p.rows; row += kBlockRows) {
-      const int64_t rows = std::min<int64_t>(kBlockRows, p.rows - row);
+    for (int64_t row = 0; row < p.rows; row += block_rows) {
+      const int64_t rows = std::min(block_rows, p.rows - row);
+      NextTiles next(p, tile, row / block_rows, ceil_div(p.rows, block_rows));
+      for (int64_t i = 0; i < step_tiles; ++i) next.fetch_tile();
       kMultiplyBlock[rows](
           {.source = step_source(source + row * stride, stride, rows, inputs, wide_source),
            .source_stride = std::is_same_v<T, float> ? stride : kStepInputs,
