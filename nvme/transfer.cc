@@ -201,9 +201,9 @@ void TransferQueue::State::leave(int index) {
   }
   if (from.blocks > 0 || from.more) return;
   const auto done = std::move(from.transfer.done);
-  const std::exception_ptr error = std::move(from.error);
+  std::exception_ptr error = std::move(from.error);
   from.after = std::exchange(free_job, owner);
-  done(error);
+  done(std::move(error));
 }
 
 TransferQueue::TransferQueue(IoEngine& engine, TransferOptions options)

@@ -83,6 +83,7 @@ struct Prefetcher::Impl {
   void engine_failed(std::exception_ptr error);
   void note_work();
   // mutex_ is held.
+  void fail_fetches(std::exception_ptr error, const Ticket* first);
   void fail_all(std::exception_ptr error);
 
   const PrefetcherOptions options_;
@@ -251,7 +252,7 @@ void Prefetcher::Impl::start_rows() {
                     .offset = row.offset / kPageBytes * kPageBytes,
                     .data = row.target,
                     .bytes = row.offset % kPageBytes + row.bytes,
-                    .done = [this](std::exception_ptr error) { finish_row(error); }},
+                    .done = [this](std::exception_ptr error) { finish_row(std::move(error)); }},
                    true);
 }
 
@@ -295,18 +296,24 @@ void Prefetcher::Impl::finish_fetch(Ticket& ticket, std::exception_ptr error) {
   std::lock_guard lock(mutex_);
   counters_.bytes_read = queue_->bytes_done();
   if (error == nullptr) return ticket.succeed();
-  // A fetch before this one may still succeed.
-  auto failed = std::find_if(held_.begin(), held_.end(),
-                             [&](const auto& held) { return held.get() == &ticket; });
-  for (; failed != held_.end(); ++failed) (*failed)->fail(error);
-  if (failure_ == nullptr) failure_ = error;
-  for (const auto& queued : queued_) queued->fail(error);
+  fail_fetches(error, &ticket);
 }
 
 void Prefetcher::Impl::finish_row(std::exception_ptr error) {
   std::lock_guard lock(mutex_);
-  if (rows_->error == nullptr) rows_->error = error;
+  if (rows_->error == nullptr) rows_->error = std::move(error);
   if (--rows_->left == 0) rows_done_.notify_all();
+}
+
+// Fails all fetches from `first` on, or all; the latest first, so that who sees one fail finds all
+// later ones failed.
+void Prefetcher::Impl::fail_fetches(std::exception_ptr error, const Ticket* first) {
+  if (failure_ == nullptr) failure_ = error;
+  for (Tickets* tickets : {&queued_, &held_})
+    for (auto ticket = tickets->rbegin(); ticket != tickets->rend(); ++ticket) {
+      (*ticket)->fail(error);
+      if (ticket->get() == first) return;
+    }
 }
 
 // The engine is of no use any more, and nothing is in flight once it is gone.
@@ -318,9 +325,7 @@ void Prefetcher::Impl::engine_failed(std::exception_ptr error) {
 }
 
 void Prefetcher::Impl::fail_all(std::exception_ptr error) {
-  if (failure_ == nullptr) failure_ = error;
-  for (Tickets* tickets : {&held_, &queued_})
-    for (const auto& ticket : *tickets) ticket->fail(error);
+  fail_fetches(error, nullptr);
   if (rows_ == nullptr || rows_->left == 0) return;
   rows_->error = error;
   rows_->left = 0;

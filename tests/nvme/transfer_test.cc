@@ -332,18 +332,19 @@ TEST_P(TransferTest, RefusesWhatIsNotAlignedOnlyWhenDirect) {
 
 // Reads and writes of all kinds of sizes under all faults at once, against a plain string.
 TEST_P(TransferTest, RandomReadsAndWrites) {
-  constexpr int64_t kRegion = 128 << 10;
-  for (uint64_t seed = 1; seed <= 8; ++seed) {
+  constexpr int64_t kRegion = 64 << 10;
+  constexpr int64_t kRegions = 8;
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
     std::mt19937_64 random(seed);
     FaultOptions faults = GetParam().faults(seed);
     faults.broken_probability = 0.05;
     start(make_faulty_engine(plain(1 + static_cast<int>(random() % 8)), faults),
           {.block_size = 4096 * static_cast<int64_t>(1 + random() % 16), .max_retries = 1000});
-    std::string expected = test_bytes(16 * kRegion, seed);
+    std::string expected = test_bytes(kRegions * kRegion, seed);
     const File& file = open("data" + std::to_string(seed), expected);
     std::deque<GuardedBuffer> buffers;
     std::vector<std::pair<int64_t, int64_t>> reads;
-    for (int64_t i = 0; i < 16; ++i) {
+    for (int64_t i = 0; i < kRegions; ++i) {
       GuardedBuffer& buffer = buffers.emplace_back(kRegion);
       const bool write = random() % 3 == 0;
       int64_t size = 1 + static_cast<int64_t>(random() % kRegion);
