@@ -27,6 +27,11 @@ int parse_and_run(int argc, char** argv) {
   add_clean(app, exit_code);
   add_help(app, exit_code);
   add_unavailable(app, exit_code);
+  const std::string first = argc > 1 ? argv[1] : "";
+  const bool known =
+      !app.get_subcommands([&](const CLI::App* command) { return command->get_name() == first; })
+           .empty();
+  if (!first.empty() && first.front() != '-' && !known) refuse_command(app, first);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wish) {  // --help, --version

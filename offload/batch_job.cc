@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 
@@ -128,6 +130,14 @@ Json model_json(const RunConfig& config, const LoadedModel& model) {
           {"device", model.backend.device->description()}};
 }
 
+// A report that cannot be written is better known before the job than after it.
+void check_report_folder(const std::string& report) {
+  if (report.empty()) return;
+  const auto folder = std::filesystem::absolute(report).parent_path().string();
+  if (access(folder.c_str(), W_OK) != 0)
+    throw IoError("cannot write " + report + ": " + std::strerror(errno), errno);
+}
+
 // One job from the loaded model on.
 class Job {
  public:
@@ -160,15 +170,14 @@ class Job {
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);
     facts_.config = run_config_json(resolved(config_, model, options, generator.plan()));
-    const RowJob job{
-        .input = config_.job.input,
-        .context = row_context(config_, model, generator.max_context()),
-        .done = [this](const RowIdentity& row) { return output_.done(row); },
-        .sink = output_.sink(config_.job.output),
-        .on_pass =
-            [this](int64_t rows_done, const RunStatistics& statistics) {
-              events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics});
-            }};
+    const RowJob job{.input = config_.job.input,
+                     .context = row_context(config_, model, generator.max_context()),
+                     .done = [this](const RowIdentity& row) { return output_.done(row); },
+                     .sink = output_.sink(config_.job.output),
+                     .on_pass =
+                         [this](int64_t rows_done, const RunStatistics& statistics) {
+                           events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics});
+                         }};
     const TokenSource tokens{[&](const GenerationClient& client, const std::atomic<bool>& stop) {
       generator.run(client, stop);
     }};
@@ -243,6 +252,7 @@ JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder
   check_job(config);
   if (config.job.input != "-") File::open(config.job.input, {});
   Job job(config, events, stop);
+  check_report_folder(*config.job.report);
   const auto packing = [&](int64_t done, int64_t total) {
     if (stop) throw Stopped();
     events.packing(done, total);

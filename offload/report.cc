@@ -84,6 +84,7 @@ std::string summarise_report(const Json& report) {
   std::string lines = text("rows: %lld ok, %lld failed", rows["ok"].get<long long>(),
                            rows["failed"].get<long long>());
   if (rows["kept"] != 0) lines += text(", %lld kept from earlier", rows["kept"].get<long long>());
+  if (passes == 0) return lines;
   lines += text(
       "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading): %.1f generated/s, %.1f "
       "processed/s\n",
@@ -105,7 +106,7 @@ std::string summarise_report(const Json& report) {
                 report["compute"]["gigaflops_per_second"].get<double>(),
                 100 * ratio(report["stall_seconds"]["weights"].get<double>(), passes),
                 report["bound"].get<std::string>().c_str());
-  lines += text("memory: %s at peak\n", format_bytes(report["memory"]["peak_rss"]).c_str());
+  lines += text("memory: %s at peak", format_bytes(report["memory"]["peak_rss"]).c_str());
   return lines;
 }
 

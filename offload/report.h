@@ -23,7 +23,7 @@ struct ReportFacts {
 // The report. Rates of nothing in no time are 0.
 Json make_report(const ReportFacts& facts);
 
-// A few lines about a report, each ended by "\n".
+// A few lines about a report.
 std::string summarise_report(const Json& report);
 
 // Replaces the file's content. Throws IoError.

@@ -1,0 +1,266 @@
+// The command as users and scripts see it: output, messages and exit codes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+#include "model/json.h"
+#include "tests/cli/subprocess.h"
+#include "tests/support/temp_dir.h"
+
+namespace zerostream {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const std::string kModel = ZS_TEST_DATA "/llama2";
+
+std::vector<Json> parse_lines(const std::string& text) {
+  std::vector<Json> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    lines.push_back(Json::parse(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+class CliTest : public testing::Test {
+ protected:
+  CommandResult command(const std::vector<std::string>& arguments, const std::string& input = "") {
+    return run_command(arguments, folder_.path().string(), input);
+  }
+  // `run` of the tiny model over in.jsonl into out.jsonl.
+  std::vector<std::string> run_arguments(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"run",      "--model",  kModel,      "--input",
+                                          "in.jsonl", "--output", "out.jsonl", "--quiet"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  void write(const std::string& name, const std::string& text) {
+    write_file(folder_.file(name), text);
+  }
+  std::string read(const std::string& name) { return read_file(folder_.file(name)); }
+  void write_rows(int count, int max_new_tokens = 3) {
+    std::string text;
+    for (int i = 0; i < count; ++i)
+      text += R"({"prompt_token_ids": [)" + std::to_string(1 + i % 90) + R"(, 7], "max_tokens": )" +
+              std::to_string(max_new_tokens) + "}\n";
+    write("in.jsonl", text);
+  }
+  void expect_error(const std::vector<std::string>& arguments, int code, const std::string& part) {
+    const CommandResult result = command(arguments);
+    EXPECT_EQ(result.exit_code, code) << result.err;
+    EXPECT_THAT(result.err, AllOf(HasSubstr("zerostream: error: "), HasSubstr(part)));
+    EXPECT_EQ(result.out, "");
+  }
+
+  TempDir folder_;
+};
+
+TEST_F(CliTest, HelpAndVersion) {
+  EXPECT_THAT(command({"--version"}).out, StartsWith("zerostream "));
+  EXPECT_THAT(command({"help"}).out, AllOf(HasSubstr("run"), HasSubstr("tokenize")));
+  EXPECT_THAT(command({"help", "pack"}).out, HasSubstr("--dummy-weights"));
+  EXPECT_EQ(command({"run", "--help"}).exit_code, 0);
+}
+
+TEST_F(CliTest, UsageErrors) {
+  expect_error({}, 2, "subcommand is required");
+  expect_error({"rnu"}, 2, "there is no command \"rnu\"; did you mean \"run\"?");
+  expect_error({"help", "rnu"}, 2, "there is no command \"rnu\"");
+  expect_error({"run", "--sett", "a.b=1"}, 2, "--sett");
+  expect_error({"run"}, 2, "model.path is missing");
+  expect_error({"run", "none.yaml"}, 2, "none.yaml: the run file cannot be read");
+  expect_error(run_arguments({"--set", "nvme.queue_dept=4"}), 2, "did you mean \"queue_depth\"?");
+  expect_error(run_arguments({"--max-new-tokens", "0"}), 2, "--max-new-tokens: ");
+  expect_error(run_arguments({"--log-level", "loud"}), 2, "--log-level");
+  expect_error({"run", "--model", "m", "--input", "a", "--output", "./a"}, 2, "is also job.input");
+  expect_error({"tokenize", kModel, "--skip-special-tokens"}, 2, "--decode");
+  expect_error({"clean", "--older-than", "soon"}, 2, "--older-than soon");
+  expect_error({"pack", kModel, "-o", "s", "--dtype", "int8"}, 2, "not supported yet");
+  expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "not supported yet");
+  for (const char* name : {"plan", "probe", "simulate", "score", "report", "selftest"})
+    expect_error({name, "x", "--json"}, 2, std::string(name) + " is not available");
+}
+
+TEST_F(CliTest, FilesThatAreNotThere) {
+  write_rows(1);
+  expect_error({"run", "--model", kModel, "--input", "none.jsonl", "--output", "out.jsonl"}, 5,
+               "none.jsonl");
+  expect_error({"run", "--model", kModel, "--input", "in.jsonl", "--output", "none/out.jsonl"}, 5,
+               "none/out.jsonl");
+  expect_error(run_arguments({"--set", "job.report=none/r.json"}), 5, "none/r.json");
+  std::filesystem::create_directory(folder_.file("empty"));
+  expect_error({"run", "--model", "empty", "--input", "in.jsonl", "--output", "o.jsonl"}, 4,
+               "config.json");
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("o.jsonl")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("o.jsonl.state")));
+}
+
+TEST_F(CliTest, RunFileIsRelativeToItself) {
+  std::filesystem::create_directory(folder_.file("sub"));
+  write("sub/rows.jsonl", R"({"id": "a", "prompt_token_ids": [1, 5]})");
+  write("sub/run.yaml", "model: {path: '" + kModel +
+                            "'}\n"
+                            "job: {input: rows.jsonl, output: out.jsonl}\n"
+                            "weights: {placement: nvme}\n"
+                            "sampling: {max_new_tokens: 9}\n");
+  const CommandResult result = command({"run", "sub/run.yaml", "--max-new-tokens", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("rows: 1 ok, 0 failed"));
+  const auto rows = parse_lines(read("sub/out.jsonl"));
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0]["id"], "a");
+  EXPECT_EQ(rows[0]["usage"], (Json{{"prompt_tokens", 2}, {"completion_tokens", 2}}));
+  const Json report = Json::parse(read("sub/out.report.json"));
+  EXPECT_EQ(report["rows"]["ok"], 1);
+  EXPECT_EQ(report["tokens"], (Json{{"prompt", 2}, {"generated", 2}}));
+  EXPECT_EQ(report["config"]["sampling"]["max_new_tokens"], 2);
+  EXPECT_GT(report["weights"]["streamed_bytes_per_pass"], 0);
+  EXPECT_GT(report["io"]["bytes_read"], 0);
+}
+
+TEST_F(CliTest, StandardInputAndOutput) {
+  const CommandResult result =
+      command({"run", "--model", kModel, "--input", "-", "--output", "-", "--max-new-tokens", "2"},
+              "{\"prompt_token_ids\": [4]}\n{\"prompt_token_ids\": [5]}");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(parse_lines(result.out).size(), 2u);
+}
+
+TEST_F(CliTest, BadRowsEndInExitCodeSeven) {
+  write("in.jsonl", "{\"prompt_token_ids\": [4]}\nnonsense\n{\"prompt\": \"no tokenizer\"}\n");
+  const CommandResult first = command(run_arguments());
+  EXPECT_EQ(first.exit_code, 7) << first.err;
+  EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 3u);
+  const CommandResult again = command(run_arguments());
+  EXPECT_EQ(again.exit_code, 7) << "failed rows are tried again";
+  EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 3u);
+}
+
+TEST_F(CliTest, ChangedSettingsAreRefused) {
+  write_rows(2);
+  ASSERT_EQ(command(run_arguments()).exit_code, 0);
+  const std::string before = read("out.jsonl");
+  expect_error(run_arguments({"--set", "sampling.top_k=3"}), 2, "sampling/top_k was 0 and is 3");
+  EXPECT_EQ(read("out.jsonl"), before);
+  EXPECT_EQ(
+      command(run_arguments({"--set", "sampling.top_k=3", "--set", "job.resume=false"})).exit_code,
+      0);
+}
+
+TEST_F(CliTest, KilledRunsGoOn) {
+  constexpr int kRows = 400;
+  write_rows(kRows, 40);
+  const auto arguments = run_arguments({"--set", "batch.max_sequences=8", "--set",
+                                        "weights.placement=nvme", "--set", "prefetch.depth=0"});
+  int kills = 0;
+  for (; kills < 20; ++kills) {
+    Command running(arguments, folder_.path().string());
+    std::this_thread::sleep_for(std::chrono::milliseconds(60 + 20 * kills));
+    if (kill(running.process(), SIGKILL) != 0) break;
+    if (running.wait().exit_code == 0) break;
+  }
+  const CommandResult last = command(arguments);
+  EXPECT_EQ(last.exit_code, 0) << last.err;
+  std::vector<int> seen(kRows);
+  for (const Json& row : parse_lines(read("out.jsonl"))) ++seen[row["index"].get<int>()];
+  EXPECT_THAT(seen, testing::Each(1));
+  EXPECT_GT(kills, 0);
+}
+
+TEST_F(CliTest, InterruptLeavesValidRows) {
+  write_rows(2000, 40);
+  const auto arguments = run_arguments({"--set", "batch.max_sequences=4"});
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Command running(arguments, folder_.path().string());
+    const std::string out = folder_.file("out.jsonl");
+    for (int i = 0; i < 500; ++i) {  // until it has begun to write
+      std::error_code error;
+      if (std::filesystem::file_size(out, error) > 2000 && !error) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    kill(running.process(), signal);
+    EXPECT_EQ(running.wait().exit_code, 128 + signal);
+    EXPECT_FALSE(parse_lines(read("out.jsonl")).empty());
+    EXPECT_EQ(Json::parse(read("out.report.json"))["stopped"], true);
+    std::filesystem::remove(out);
+  }
+}
+
+TEST_F(CliTest, SecondRunOnOneOutputIsRefused) {
+  write_rows(2000, 40);
+  const auto arguments = run_arguments({"--set", "batch.max_sequences=1"});
+  Command running(arguments, folder_.path().string());
+  for (int i = 0; i < 500 && !std::filesystem::exists(folder_.file("out.jsonl")); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const std::string other = folder_.file("other");
+  std::filesystem::create_directory(other);
+  const CommandResult second =
+      run_command({"run", "--model", kModel, "--input", folder_.file("in.jsonl"), "--output",
+                   folder_.file("out.jsonl")},
+                  other);
+  EXPECT_EQ(second.exit_code, 2);
+  EXPECT_THAT(second.err, HasSubstr("another run"));
+}
+
+TEST_F(CliTest, FullDiskEndsInExitCodeFive) {
+  write_rows(3);
+  expect_error({"run", "--model", kModel, "--input", "in.jsonl", "--output", "/dev/full", "--quiet",
+                "--set", "job.report=~"},
+               5, "No space left on device");
+}
+
+TEST_F(CliTest, TooLittleMemoryEndsInExitCodeThree) {
+  write_rows(1);
+  expect_error(run_arguments({"--set", "host.memory=1KiB"}), 3, "");
+}
+
+TEST_F(CliTest, PackAndInfo) {
+  ASSERT_EQ(command({"pack", kModel, "-o", "store", "--dtype", "bf16"}).exit_code, 0);
+  const Json store = Json::parse(command({"info", "store", "--json", "--verify"}).out);
+  EXPECT_EQ(store["kind"], "packed store");
+  EXPECT_EQ(store["dtype"], "bf16");
+  EXPECT_EQ(store["verified"], true);
+  const Json checkpoint = Json::parse(command({"info", kModel, "--json"}).out);
+  EXPECT_EQ(checkpoint["format"], "safetensors");
+  EXPECT_EQ(checkpoint["model"], store["model"]);
+  EXPECT_THAT(command({"info", kModel}).out, HasSubstr("model_type: llama"));
+  expect_error({"pack", kModel, "-o", "store"}, 2, "overwrite");
+  expect_error({"info", kModel, "--verify"}, 2, "no packed store");
+  expect_error({"info", "none"}, 4, "none");
+
+  std::string weights = read("store/weights.bin");
+  weights[weights.size() / 2] ^= 1;
+  write("store/weights.bin", weights);
+  expect_error({"info", "store", "--verify"}, 4, "weights.bin");
+}
+
+TEST_F(CliTest, CleanRemovesCachedStores) {
+  write_rows(1);
+  ASSERT_EQ(command(run_arguments()).exit_code, 0);
+  EXPECT_THAT(command({"clean", "--older-than", "1d"}).out, HasSubstr("freed 0 B of 0 stores"));
+  EXPECT_THAT(command({"clean", "--dry-run"}).out, HasSubstr("of 1 stores"));
+  EXPECT_THAT(command({"clean"}).out, AllOf(HasSubstr("removed"), HasSubstr("of 1 stores")));
+  EXPECT_THAT(command({"clean"}).out, HasSubstr("freed 0 B of 0 stores"));
+}
+
+TEST_F(CliTest, DoctorSpeaksJson) {
+  const CommandResult result = command({"doctor", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_GT(Json::parse(result.out).size(), 8u);
+  EXPECT_THAT(command({"doctor"}).out, HasSubstr("io_uring"));
+}
+
+TEST_F(CliTest, TokenizeNeedsATokenizer) { expect_error({"tokenize", "none"}, 4, "none"); }
+
+}  // namespace
+}  // namespace zerostream
