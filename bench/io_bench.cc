@@ -147,7 +147,11 @@ std::vector<Path> make_paths(const File& file, const Options& options, Device& d
   std::vector<Path> paths;
   paths.push_back({"ceiling: plain io_uring loop",
                    [&options, &file, ring] {
-                     return plain_uring_seconds({.fd = file.fd(), .bytes = options.size}, ring);
+                     return plain_uring_seconds({.fd = file.fd(),
+                                                 .bytes = options.size,
+                                                 .block = options.block,
+                                                 .depth = options.depth},
+                                                ring);
                    },
                    {},
                    {}});
@@ -176,12 +180,11 @@ std::vector<Path> make_paths(const File& file, const Options& options, Device& d
 }
 
 void run(Options options) {
-  constexpr int64_t kPlainBlock = PlainRead{}.block;
   File file = options.file.empty() ? make_scratch(options.size)
                                    : File::open(options.file, {.direct = true});
   if (!options.file.empty()) options.size = file.size();
-  options.size = options.size / kPlainBlock * kPlainBlock;
-  if (options.size == 0) throw UsageError("the file is smaller than 4 MiB");
+  options.size = options.size / options.block * options.block;
+  if (options.size == 0) throw UsageError("the file is smaller than a block");
   if (!file.direct())
     std::printf("buffered I/O, figures are of the page cache: %s\n", file.why_not_direct().c_str());
   std::printf("%s of %s, blocks of %s, %d in flight, segments of %s, %d rounds\n",
@@ -189,7 +192,7 @@ void run(Options options) {
               format_bytes(options.block).c_str(), options.depth,
               format_bytes(options.segment).c_str(), options.rounds);
   CpuDevice device({.threads = 1});
-  const Buffer ring = allocate_host(5 * options.segment);
+  const Buffer ring = allocate_host(std::max(5 * options.segment, options.block * options.depth));
   std::vector<Path> paths = make_paths(file, options, device, ring.data());
   for (int round = 0; round < options.rounds; ++round)
     for (Path& path : paths) {
