@@ -83,10 +83,11 @@ int64_t replaced_bytes(const std::string& folder) {
   return there ? static_cast<int64_t>(info.st_blocks) * 512 : 0;
 }
 
-[[noreturn]] void fail_disk_full(const std::string& folder, int64_t needed, int64_t free) {
+[[noreturn]] void fail_disk_full(const std::string& folder, int64_t needed, int64_t free,
+                                 const std::string& when) {
   throw IoError("no space to pack into " + folder + ": " + std::to_string(needed) + " bytes (" +
                     format_bytes(needed) + ") are needed, " + std::to_string(free) + " bytes (" +
-                    format_bytes(free) + ") are free",
+                    format_bytes(free) + ") " + when,
                 ENOSPC);
 }
 
@@ -133,12 +134,12 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
   manifest.layout = options.layout;
   manifest.contents = layout_segments(specs, {.dtype = manifest.dtype, .layout = manifest.layout});
 
-  make_folder(folder);
   const TextFiles files = text_files(checkpoint);
   int64_t needed = manifest.contents.file_bytes;
   for (const auto& [name, text] : files) needed += static_cast<int64_t>(text.size());
-  const int64_t free = free_bytes(folder) + replaced_bytes(folder);
-  if (needed > free) fail_disk_full(folder, needed, free);
+  const int64_t free =
+      free_bytes(file_exists(folder) ? folder : parent_folder(folder)) + replaced_bytes(folder);
+  if (needed > free) fail_disk_full(folder, needed, free, "are free");
 
   remove_store_files(folder);
   make_folder(folder);
@@ -146,7 +147,9 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
     write_store(checkpoint, folder, options, specs, files, manifest);
   } catch (const IoError& error) {
     remove_store_files(folder);
-    if (error.error_number() == ENOSPC) fail_disk_full(folder, needed, free);
+    if (error.error_number() == ENOSPC) {
+      fail_disk_full(folder, needed, free, "were free when packing began");
+    }
     throw;
   } catch (...) {
     remove_store_files(folder);

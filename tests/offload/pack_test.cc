@@ -265,7 +265,7 @@ TEST_F(PackTest, ADiskThatIsTooSmallIsFoundBeforeWriting) {
     EXPECT_EQ(error.error_number(), ENOSPC);
     EXPECT_THAT(error.what(), AllOf(HasSubstr("TiB) are needed"), HasSubstr("are free")));
   }
-  EXPECT_FALSE(file_exists(store_ + "/weights.bin"));
+  EXPECT_FALSE(file_exists(store_));
 }
 
 TEST_F(PackTest, AFileThatCannotBeReservedLeavesNothingBehind) {
