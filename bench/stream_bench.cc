@@ -106,7 +106,7 @@ class Ceilings {
             plain_uring_seconds({.fd = file_.fd(), .bytes = bytes, .depth = 16}, memory.data()) /
             1e9);
     }
-    WorkerPool pool(CpuDevice({}).threads(), "ceiling");
+    WorkerPool pool(CpuDevice(CpuDeviceOptions()).threads(), "ceiling");
     const Buffer weights = allocate_host(kInputs * kOutputs * 2 * kCopies);
     const auto onednn = make_plain_onednn({DType::kBF16, kInputs, kOutputs, kCopies}, pool);
     if (onednn) onednn->prepare(rows_);
@@ -184,7 +184,7 @@ void run(const Options& options) {
 
   Ceilings ceilings(store, options.rows);
   ceilings.measure();
-  CpuDevice device({});
+  CpuDevice device{CpuDeviceOptions()};
   CpuKernels kernels(device, store.config().vocab_size);
   RuntimeOptions runtime;
   runtime.placement.kind = PlacementKind::kNvme;
