@@ -26,17 +26,22 @@ std::string duration(double seconds) {
   return text;
 }
 
-std::string rows_text(const JobProgress& progress, double elapsed_seconds) {
+double pass_seconds(const RunStatistics& statistics) {
+  return std::max(1e-9, statistics.prefill_seconds + statistics.decode_seconds);
+}
+
+std::string rows_text(const JobProgress& progress) {
   const int64_t done = progress.rows_kept + progress.rows_done;
   if (!progress.rows_total) return "rows " + std::to_string(done);
   std::string text = "rows " + std::to_string(done) + "/" + std::to_string(*progress.rows_total);
   if (progress.rows_done == 0) return text;
-  const double per_row = elapsed_seconds / static_cast<double>(progress.rows_done);
+  const double per_row =
+      pass_seconds(progress.statistics) / static_cast<double>(progress.rows_done);
   return text + " | ETA " + duration(per_row * static_cast<double>(*progress.rows_total - done));
 }
 
 std::string rates_text(const RunStatistics& statistics) {
-  const double passes = std::max(1e-9, statistics.prefill_seconds + statistics.decode_seconds);
+  const double passes = pass_seconds(statistics);
   const double reading = std::max(1e-9, statistics.reading_seconds);
   char text[160];
   std::snprintf(text, sizeof text, " | %lld in work | %.1f tok/s | %.2f GB/s | waiting %.0f %%",
@@ -50,10 +55,7 @@ std::string rates_text(const RunStatistics& statistics) {
 }  // namespace
 
 Console::Console(ConsoleOptions options)
-    : options_(options),
-      terminal_(isatty(STDERR_FILENO) == 1),
-      start_(Clock::now()),
-      last_shown_(start_) {}
+    : options_(options), terminal_(isatty(STDERR_FILENO) == 1), last_shown_(Clock::now()) {}
 
 Console::~Console() { clear_live_line(); }
 
@@ -67,8 +69,7 @@ void Console::log(LogLevel level, const std::string& line) {
 }
 
 void Console::show(const JobProgress& progress) {
-  const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-  const std::string line = rows_text(progress, elapsed) + rates_text(progress.statistics);
+  const std::string line = rows_text(progress) + rates_text(progress.statistics);
   show_line(line, options_.level == LogLevel::kDebug);
 }
 

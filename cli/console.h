@@ -33,7 +33,7 @@ class Console {
   ConsoleOptions options_;
   bool terminal_;
   bool live_line_ = false;  // one stands on the terminal
-  std::chrono::steady_clock::time_point start_, last_shown_;
+  std::chrono::steady_clock::time_point last_shown_;
 };
 
 }  // namespace zerostream

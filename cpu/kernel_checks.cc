@@ -48,8 +48,9 @@ void check_args(const NormArgs& args) {
 void check_args(const ConvertArgs& args) {
   check_view(args.source, "convert has a source");
   check_view(args.target, "convert has a target");
-  require(args.source.rows == args.target.rows && args.source.cols == args.target.cols,
-          "convert keeps the shape");
+  require(args.source.cols == args.target.cols, "convert keeps the columns");
+  require(args.row_indices != nullptr || args.source.rows == args.target.rows,
+          "convert without row indices keeps the rows");
 }
 
 void check_args(const LinearArgs& args) {

@@ -95,10 +95,12 @@ void norm(const NormArgs& args) {
 }
 
 void convert(const ConvertArgs& args) {
-  for (int64_t row = 0; row < args.source.rows; ++row)
+  for (int64_t row = 0; row < args.target.rows; ++row) {
+    const std::byte* source = args.source.row(args.row_indices ? args.row_indices[row] : row);
     for (int64_t col = 0; col < args.source.cols; ++col)
       store_float(args.target.row(row), args.target.dtype, col,
-                  load_float(args.source.row(row), args.source.dtype, col));
+                  load_float(source, args.source.dtype, col));
+  }
 }
 
 void linear(const LinearArgs& args) {

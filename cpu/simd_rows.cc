@@ -71,7 +71,8 @@ void norm(const NormArgs& args, int64_t begin, int64_t end) {
 
 void convert(const ConvertArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const std::byte* from = args.source.row(row);
+    const std::byte* from =
+        args.source.row(args.row_indices != nullptr ? args.row_indices[row] : row);
     with_type(from, args.source.dtype, [&](const auto* source) HWY_ATTR {
       with_type(args.target.row(row), args.target.dtype,
                 [&](auto* target) HWY_ATTR { convert_row(source, target, args.source.cols); });
