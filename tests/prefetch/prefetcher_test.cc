@@ -262,6 +262,21 @@ TEST_P(PrefetcherTest, ReleaseCancels) {
   }
 }
 
+TEST_P(PrefetcherTest, SlotOfACancelledReadIsNotReusedBeforeTheReadEnds) {
+  start(2, 16, make_throttled_engine(make_engine(), {.bytes_per_second = 16.0 * kPage / 0.3}));
+  const auto begin = std::chrono::steady_clock::now();
+  const FetchTicket cancelled = fetch(0, 16 * kPage);
+  ASSERT_TRUE(comes([&] { return cancelled->state() != FetchState::kQueued; }));
+  prefetcher_->release(cancelled);
+  const FetchTicket next = fetch(16, 16 * kPage);
+  std::this_thread::sleep_for(milliseconds(20));
+  const FetchState state = next->state();
+  if (std::chrono::steady_clock::now() - begin < milliseconds(300)) {
+    EXPECT_EQ(state, FetchState::kQueued);
+  }
+  EXPECT_TRUE(holds(next, 16, 16 * kPage));
+}
+
 TEST_P(PrefetcherTest, ReadsRowsOfAnyPlace) {
   start(2, 16);
   constexpr int64_t kRow = 1234;
@@ -278,13 +293,14 @@ TEST_P(PrefetcherTest, ReadsRowsOfAnyPlace) {
 }
 
 TEST_P(PrefetcherTest, RowsGoAheadOfSegments) {
-  start(3, 256, make_throttled_engine(make_engine(), {.bytes_per_second = 20e6}));
+  start(3, 256, make_throttled_engine(make_engine(), {.bytes_per_second = 4e6}));
   std::vector<FetchTicket> tickets;
   for (int64_t i = 0; i < 4; ++i) tickets.push_back(fetch(i * 64, 64 * kPage));
+  ASSERT_TRUE(comes([&] { return tickets[3]->state() == FetchState::kReading; }));
   Buffer staging = allocate_host(kPage);
   const RowRequest row{&file_, 5 * kPage, 100, staging.data()};
   prefetcher_->read_rows({&row, 1});
-  EXPECT_NE(tickets[3]->state(), FetchState::kReady);
+  EXPECT_NE(tickets[2]->state(), FetchState::kReady);
   EXPECT_TRUE(holds(tickets[3], 3 * 64, 64 * kPage));
 }
 
