@@ -17,39 +17,44 @@ template <typename V>
 
 // Each runs `rounds` rounds and returns the operations of one.
 [[gnu::target("avx2,fma")]] double loop_avx2(int64_t rounds) {
-  __m256 sum[kChains], a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(1e-9f);
-  for (__m256& s : sum) s = _mm256_setzero_ps();
-  keep(a), keep(b);
-  for (int64_t i = 0; i < rounds; ++i)
-    for (__m256& s : sum) {
-      s = _mm256_fmadd_ps(a, b, s);
-      keep(s);
-    }
+  __m256 sum[kChains];
+  __m256 a = _mm256_set1_ps(1.0f), b = a;
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_setzero_ps();
+  for (int64_t round = 0; round < rounds; ++round) {
+    keep(a);
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm256_fmadd_ps(a, b, sum[i]);
+  }
+  for (int i = 1; i < kChains; ++i) sum[0] = _mm256_add_ps(sum[0], sum[i]);
+  keep(sum[0]);
   return kChains * 8 * 2.0;
 }
 
 [[gnu::target("avx512f")]] double loop_avx512(int64_t rounds) {
-  __m512 sum[kChains], a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(1e-9f);
-  for (__m512& s : sum) s = _mm512_setzero_ps();
-  keep(a), keep(b);
-  for (int64_t i = 0; i < rounds; ++i)
-    for (__m512& s : sum) {
-      s = _mm512_fmadd_ps(a, b, s);
-      keep(s);
-    }
+  __m512 sum[kChains];
+  __m512 a = _mm512_set1_ps(1.0f), b = a;
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_ps();
+  for (int64_t round = 0; round < rounds; ++round) {
+    keep(a);
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_fmadd_ps(a, b, sum[i]);
+  }
+  for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
+  keep(sum[0]);
   return kChains * 16 * 2.0;
 }
 
 [[gnu::target("avx512f,avx512bf16")]] double loop_avx512_bf16(int64_t rounds) {
   __m512 sum[kChains];
   __m512i a = _mm512_set1_epi32(0x3f803f80), b = a;
-  for (__m512& s : sum) s = _mm512_setzero_ps();
-  keep(a), keep(b);
-  for (int64_t i = 0; i < rounds; ++i)
-    for (__m512& s : sum) {
-      s = _mm512_dpbf16_ps(s, (__m512bh)a, (__m512bh)b);
-      keep(s);
-    }
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_ps();
+  for (int64_t round = 0; round < rounds; ++round) {
+    keep(a);
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], (__m512bh)a, (__m512bh)b);
+  }
+  for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
+  keep(sum[0]);
   return kChains * 32 * 2.0;
 }
 

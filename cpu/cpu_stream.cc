@@ -19,35 +19,35 @@ CpuEvent& as_cpu_event(Event& event) {
 
 bool CpuEvent::done() const {
   const std::lock_guard lock(mutex_);
-  return state_ == State::kPassed;
+  return recorded_ > 0 && passed_ == recorded_;
 }
 
-void CpuEvent::wait() {
-  std::unique_lock lock(mutex_);
-  require(state_ != State::kNever, "an event is recorded before anyone waits for it");
-  passed_.wait(lock, [this] { return state_ == State::kPassed; });
-  if (error_ != nullptr) std::rethrow_exception(error_);
-}
+void CpuEvent::wait() { wait_for(last_record()); }
 
 void CpuEvent::begin_record() {
   const std::lock_guard lock(mutex_);
-  require(state_ != State::kPending,
-          "an event is recorded again only after its last record passed");
-  state_ = State::kPending;
-  error_ = nullptr;
+  require(passed_ == recorded_, "an event is recorded again only after its last record passed");
+  ++recorded_;
 }
 
 // Notifies with the lock held: the waiter may destroy the event as soon as it is let go.
 void CpuEvent::pass(std::exception_ptr error) {
   const std::lock_guard lock(mutex_);
-  state_ = State::kPassed;
+  ++passed_;
   error_ = std::move(error);
-  passed_.notify_all();
+  changed_.notify_all();
 }
 
-bool CpuEvent::recorded() const {
+uint64_t CpuEvent::last_record() const {
   const std::lock_guard lock(mutex_);
-  return state_ != State::kNever;
+  require(recorded_ > 0, "an event is recorded before anyone waits for it");
+  return recorded_;
+}
+
+void CpuEvent::wait_for(uint64_t record) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return passed_ >= record; });
+  if (error_ != nullptr) std::rethrow_exception(error_);
 }
 
 CpuStream::CpuStream(const CpuStreamOptions& options)
@@ -83,8 +83,8 @@ void CpuStream::record(Event& event) {
 
 void CpuStream::wait(Event& event) {
   CpuEvent& cpu_event = as_cpu_event(event);
-  require(cpu_event.recorded(), "an event is recorded before a stream waits for it");
-  push([&cpu_event] { cpu_event.wait(); }, When::kAlways);
+  push([&cpu_event, record = cpu_event.last_record()] { cpu_event.wait_for(record); },
+       When::kAlways);
 }
 
 void CpuStream::run_on_host(HostTask task) {

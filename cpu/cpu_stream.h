@@ -22,18 +22,20 @@ class CpuEvent : public Event {
   bool done() const override;
   void wait() override;
 
-  // For streams. begin_record: throws InternalError if the last record has not passed. pass: the
-  // point is reached; `error` is what stopped the stream before it, or null.
+  // For streams. Records are counted from 1, so that one who waits for a record is not held up when
+  // the event is recorded again. begin_record throws InternalError if the last record has not
+  // passed. pass: the point is reached; `error` is what stopped the stream before it, or null.
   void begin_record();
   void pass(std::exception_ptr error);
-  bool recorded() const;
+  // The last record. Throws InternalError if there is none.
+  uint64_t last_record() const;
+  void wait_for(uint64_t record);
 
  private:
-  enum class State : uint8_t { kNever, kPending, kPassed };
-
   mutable std::mutex mutex_;
-  std::condition_variable passed_;
-  State state_ = State::kNever;
+  std::condition_variable changed_;
+  uint64_t recorded_ = 0;
+  uint64_t passed_ = 0;
   std::exception_ptr error_;
 };
 

@@ -163,6 +163,25 @@ TEST(CpuStream, EventIsDoneOnlyWhenItsPointHasPassed) {
   event.wait();
 }
 
+TEST(CpuStream, AWaitIsForTheRecordBeforeIt) {
+  auto first = make_stream();
+  auto second = make_stream();
+  std::promise<void> hold_second, hold_first;
+  CpuEvent event, end;
+  second->enqueue([&] { hold_second.get_future().wait(); });
+  first->record(event);
+  event.wait();
+  second->wait(event);
+  first->enqueue([&] { hold_first.get_future().wait(); });
+  first->record(event);
+  second->record(end);
+  hold_second.set_value();
+  end.wait();
+  EXPECT_FALSE(event.done());
+  hold_first.set_value();
+  event.wait();
+}
+
 TEST(CpuStream, WaitingForAnEventNeverRecordedThrows) {
   auto stream = make_stream();
   CpuEvent event;

@@ -8,6 +8,7 @@
 #include "cpu/linear.h"
 #include "cpu/reference_kernels.h"
 #include "tests/cpu/kernel_fixture.h"
+#include "tests/support/count_allocations.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -289,6 +290,24 @@ TEST_P(GemmTest, RefusesWhatDoesNotFit) {
   });
   CpuStream copies(CpuStreamOptions{});
   EXPECT_THROW(cpu_linear(good, copies), InternalError);
+}
+
+TEST_P(GemmTest, DoesNotAllocate) {
+  const Matrix source = make_source(dtype_, 100, 300, random_);
+  const Weight weight(dtype_, 200, 300, random_);
+  Matrix target(DType::kF32, 100, 200);
+  const LinearArgs args = {.source = source.view(),
+                           .weight = weight.view(WeightLayout::kTile64),
+                           .target = target.view()};
+  CpuEvent event;
+  const int64_t before = allocations();
+  for (int i = 0; i < 10; ++i) {
+    cpu_linear(args, *stream_);
+    stream_->record(event);
+    stream_->wait(event);
+    event.wait();
+  }
+  EXPECT_EQ(allocations(), before);
 }
 
 TEST_P(GemmTest, NoRows) {
