@@ -23,7 +23,9 @@ class CpuDevice : public Device {
 
   DeviceKind kind() const override { return DeviceKind::kCpu; }
   std::string description() const override;
-  Buffer allocate(int64_t bytes) override { return allocate_host(bytes); }
+  // Pages become resident when they are first touched: pools are planned for the most that rows may
+  // need.
+  Buffer allocate(int64_t bytes) override { return allocate_host(bytes, Residency::kOnTouch); }
   Buffer allocate_pinned(int64_t bytes) override { return allocate_host(bytes); }
   bool shares_host_memory() const override { return true; }
   std::unique_ptr<Stream> make_compute_stream() override;

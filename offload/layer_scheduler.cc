@@ -39,14 +39,26 @@ LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, Schedule schedu
   row_requests_.reserve(2 * max_tokens);
 }
 
-LayerScheduler::~LayerScheduler() {
+LayerScheduler::~LayerScheduler() { drain(); }
+
+void LayerScheduler::run(const PassBatch& batch, const SampleRow* rows, SampleResult* results) {
   try {
-    stream_->synchronize();
-  } catch (...) {  // already thrown by run()
+    run_steps(batch, rows, results);
+  } catch (...) {
+    drain();  // what is enqueued still reads the batch
+    throw;
   }
 }
 
-void LayerScheduler::run(const PassBatch& batch, const SampleRow* rows, SampleResult* results) {
+void LayerScheduler::drain() noexcept {
+  try {
+    stream_->synchronize();
+  } catch (...) {  // the error that matters is on its way, or was thrown already
+  }
+}
+
+void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
+                               SampleResult* results) {
   const auto fetch = [this](const Step& step) {
     const Segment& segment = parts_.store->segments()[step.segment];
     tickets_[next_submitted_++ % tickets_.size()] =

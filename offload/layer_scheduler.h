@@ -54,6 +54,8 @@ class LayerScheduler {
   double flops() const { return forward_.flops(); }
 
  private:
+  void run_steps(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
+  void drain() noexcept;
   void embed(const PassBatch& batch);
   void fill_rope_tables(const PassBatch& batch);
   void apply(const Step& step);

@@ -48,7 +48,8 @@ std::string golden_path(const std::string& name) { return std::string(ZS_TEST_DA
 
 std::vector<GoldenPrompt> golden_prompts(const std::string& name) {
   std::vector<GoldenPrompt> prompts;
-  for (const Json& value : read_json_file(golden_path(name) + "/expected.json").at("cases"))
+  const Json expected = read_json_file(golden_path(name) + "/expected.json");
+  for (const Json& value : expected.at("cases"))
     prompts.push_back({value.at("token_ids"), value.at("generated"), value.at("positions"),
                        floats_from_base64(value.at("logits"))});
   return prompts;
