@@ -10,6 +10,7 @@
 #include "base/tensor.h"
 #include "model/input_file.h"
 #include "model/tensor_shape.h"
+#include "model/utf8.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -71,6 +72,7 @@ class Cursor {
   std::string text(const std::string& of) {
     std::string result(static_cast<size_t>(count(1, of)), '\0');
     take(result.data(), std::ssize(result), of);
+    if (find_invalid_utf8(result) != std::string_view::npos) fail(of + ": invalid UTF-8");
     return result;
   }
 

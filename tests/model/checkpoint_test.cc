@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <random>
 
 #include "base/dtype.h"
 #include "model/config.h"
@@ -411,6 +412,39 @@ TEST_F(CheckpointGgufFile, TensorsAreChecked) {
   EXPECT_THAT(with("blk.0.attn_q.weight", {32, 3}, 0, 512), HasSubstr("not made of 1 heads"));
   EXPECT_THAT(error_of_file(llama().file("")), HasSubstr("token_embd.weight: missing"));
 }
+
+// Whatever bytes of a header change, opening gives a checkpoint whose tensors lie in their file, or
+// a CheckpointError.
+class CheckpointDamage : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(CheckpointDamage, OfAnyByteIsFoundOrHarmless) {
+  TempDir folder;
+  const fs::path source = kGolden + "/" + GetParam();
+  const std::string target = folder.file(source.filename());
+  fs::copy_file(source.parent_path() / "config.json", folder.file("config.json"));
+  const std::string intact = read_file(source);
+  const std::string opened = source.extension() == ".gguf" ? target : folder.path().string();
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    std::string damaged = intact;
+    for (uint32_t i = 0; i <= random() % 3; ++i)
+      damaged[random() % std::min<size_t>(intact.size(), 3000)] = static_cast<char>(random());
+    write_file(target, damaged);
+    try {
+      const Checkpoint checkpoint = Checkpoint::open(opened);
+      for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+        const int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
+        std::vector<float> values(static_cast<size_t>(element_count(tensor.shape).value()));
+        checkpoint.read_rows(tensor, 0, rows, values.data());
+      }
+    } catch (const CheckpointError&) {
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, CheckpointDamage,
+                         ::testing::Values("llama-gguf/model.gguf", "llama3-gguf/model.gguf",
+                                           "llama2/model.safetensors"));
 
 }  // namespace
 }  // namespace zerostream

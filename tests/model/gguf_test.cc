@@ -135,6 +135,8 @@ TEST_F(Gguf, DamagedHeadersAreNamed) {
   EXPECT_THAT(error_of(GgufBuilder().header(0x03000000)), HasSubstr("not supported"));
   EXPECT_THAT(error_of(GgufBuilder().number("k", 1).number("k", 1).header()),
               HasSubstr("k appears twice"));
+  EXPECT_THAT(error_of(GgufBuilder().string("k", "caf\xe9").header()),
+              AllOf(HasSubstr("key k"), HasSubstr("UTF-8")));
   GgufBuilder twice, dimensions, huge, offset, alignment, deep;
   twice.tensor("t", {1}, 0, 0).tensor("t", {1}, 0, 32);
   EXPECT_THAT(error_of(twice.header()), HasSubstr("tensor t appears twice"));
