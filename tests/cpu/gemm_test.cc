@@ -307,6 +307,7 @@ TEST_P(GemmTest, DoesNotAllocate) {
     stream_->wait(event);
     event.wait();
   }
+  stream_->synchronize();
   EXPECT_EQ(allocations(), before);
 }
 
