@@ -10,23 +10,18 @@ namespace {
 
 constexpr int kChains = 12;  // independent sums: more than the instructions' latency
 
-template <typename V>
-[[gnu::always_inline]] inline void keep(V& vector) {
-  __asm__ volatile("" : "+v"(vector));
-}
-
 // Each runs `rounds` rounds and returns the operations of one.
 [[gnu::target("avx2,fma")]] double loop_avx2(int64_t rounds) {
   __m256 sum[kChains];
   __m256 a = _mm256_set1_ps(1.0f), b = a;
   for (int i = 0; i < kChains; ++i) sum[i] = _mm256_setzero_ps();
   for (int64_t round = 0; round < rounds; ++round) {
-    keep(a);
+    __asm__ volatile("" : "+v"(a));
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) sum[i] = _mm256_fmadd_ps(a, b, sum[i]);
   }
   for (int i = 1; i < kChains; ++i) sum[0] = _mm256_add_ps(sum[0], sum[i]);
-  keep(sum[0]);
+  __asm__ volatile("" : "+v"(sum[0]));
   return kChains * 8 * 2.0;
 }
 
@@ -35,12 +30,12 @@ template <typename V>
   __m512 a = _mm512_set1_ps(1.0f), b = a;
   for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_ps();
   for (int64_t round = 0; round < rounds; ++round) {
-    keep(a);
+    __asm__ volatile("" : "+v"(a));
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) sum[i] = _mm512_fmadd_ps(a, b, sum[i]);
   }
   for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
-  keep(sum[0]);
+  __asm__ volatile("" : "+v"(sum[0]));
   return kChains * 16 * 2.0;
 }
 
@@ -49,12 +44,12 @@ template <typename V>
   __m512i a = _mm512_set1_epi32(0x3f803f80), b = a;
   for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_ps();
   for (int64_t round = 0; round < rounds; ++round) {
-    keep(a);
+    __asm__ volatile("" : "+v"(a));
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], (__m512bh)a, (__m512bh)b);
   }
   for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
-  keep(sum[0]);
+  __asm__ volatile("" : "+v"(sum[0]));
   return kChains * 32 * 2.0;
 }
 
@@ -95,7 +90,7 @@ Loop register_loop(DType dtype, CpuIsa isa) {
       sum[j] = _mm256_add_epi64(
           sum[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(data + i + 32 * j)));
   }
-  for (__m256i& s : sum) keep(s);
+  for (__m256i& s : sum) __asm__ volatile("" : "+v"(s));
 }
 
 }  // namespace
