@@ -249,7 +249,7 @@ CASES = {
                    "float16", None),
     "llama-bias": ("LlamaConfig", llama(attention_bias=True, mlp_bias=True, hidden_act="gelu"), "float32", None),
     "llama-sharded": ("LlamaConfig", llama(), "bfloat16", None),
-    "llama-bf16": ("LlamaConfig", llama(vocab_size=300, hidden_size=72, num_attention_heads=6, intermediate_size=150), "bfloat16", None),
+    "llama-bf16": ("LlamaConfig", llama(vocab_size=150, hidden_size=48, num_attention_heads=4, intermediate_size=100), "bfloat16", None),
     "llama-fp16": ("LlamaConfig", llama(intermediate_size=65), "float16", None),
     "llama-gguf": ("LlamaConfig", llama(intermediate_size=96), "float32", ("llama", mixed_types)),
     "llama3-gguf": ("LlamaConfig", llama(num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True,
