@@ -83,17 +83,32 @@ TEST_P(GoldenGguf, SameAsItsTwin) {
   expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
 }
 
+void expect_logits_near(GoldenModel& model, const std::string& name, double bound) {
+  ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
+  for (const GoldenPrompt& prompt : golden_prompts(name)) {
+    const std::vector<float> logits =
+        compute_logits(runtime, whole_text(prompt), prompt.positions, 64);
+    EXPECT_LE(normalised_error(logits, prompt.logits), bound) << dtype_name(model.store().dtype());
+  }
+}
+
 // Half precision: the bounds are what 8 and 11 bits of mantissa give on these models, with their
 // large weights.
 TEST_P(Golden, LogitsInHalfPrecision) {
-  for (const auto& [dtype, bound] : {std::pair(DType::kBF16, 2e-3), std::pair(DType::kF16, 5e-5)}) {
-    GoldenModel model(golden_path(GetParam()), dtype);
-    ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
-    for (const GoldenPrompt& prompt : golden_prompts(GetParam())) {
-      const std::vector<float> logits =
-          compute_logits(runtime, whole_text(prompt), prompt.positions, 64);
-      EXPECT_LE(normalised_error(logits, prompt.logits), bound) << dtype_name(dtype);
-    }
+  GoldenModel bf16(golden_path(GetParam()), DType::kBF16);
+  expect_logits_near(bf16, GetParam(), 2e-3);
+  GoldenModel fp16(golden_path(GetParam()), DType::kF16);
+  expect_logits_near(fp16, GetParam(), 5e-5);
+}
+
+// A store made here runs on every x86-64 machine: lesser instruction sets read the same tiles.
+TEST_P(Golden, EveryInstructionSet) {
+  for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+    if (isa > detect_cpu_isa()) break;
+    GoldenModel fp32(golden_path(GetParam()), DType::kF32, {.threads = 2, .max_isa = isa});
+    expect_logits(fp32, GetParam());
+    GoldenModel bf16(golden_path(GetParam()), DType::kBF16, {.threads = 2, .max_isa = isa});
+    expect_logits_near(bf16, GetParam(), 2e-3);
   }
 }
 
