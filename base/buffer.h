@@ -45,12 +45,13 @@ class Buffer {
 
 inline constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 
-// When the pages of a buffer become resident: at once, so that a memory limit is met at start and not in mid-run; or
-// when they are first touched, for pools of which only a part may be needed.
+// When the pages of a buffer become resident: at once, so that a memory limit is met at start and
+// not in mid-run; or when they are first touched, for pools of which only a part may be needed.
 enum class Residency : uint8_t { kNow, kOnTouch };
 
-// Zeroed host memory: 2 MiB aligned on transparent huge pages where the kernel has them (they double the rate of direct
-// reads); sizes under 2 MiB are page aligned only. Throws InfeasibleError with size and errno when the system refuses.
+// Zeroed host memory: 2 MiB aligned on transparent huge pages where the kernel has them (they
+// double the rate of direct reads); sizes under 2 MiB are page aligned only. Throws InfeasibleError
+// with size and errno when the system refuses.
 Buffer allocate_host(int64_t bytes, Residency residency = Residency::kNow);
 
 }  // namespace zerostream
