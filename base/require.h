@@ -1,7 +1,6 @@
 // Checks of promises between parts of the engine.
 #pragma once
 
-#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -11,10 +10,10 @@ namespace zerostream {
 
 // Throws InternalError with the caller's place when a promise is broken. For bugs of ours, never
 // for bad input.
-inline void require(bool holds, std::string_view promise,
-                    std::source_location where = std::source_location::current()) {
+inline void require(bool holds, std::string_view promise, const char* file = __builtin_FILE(),
+                    int line = __builtin_LINE()) {
   if (holds) return;
-  throw InternalError(std::string(where.file_name()) + ":" + std::to_string(where.line()) +
+  throw InternalError(std::string(file) + ":" + std::to_string(line) +
                       ": broken promise: " + std::string(promise));
 }
 
