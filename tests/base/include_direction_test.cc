@@ -26,7 +26,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"model", {"base"}},
     {"prefetch", {"base", "nvme"}},
     {"offload", {"base", "nvme", "cpu", "gpu", "comm", "model", "prefetch"}},
-    {"cli", {"base", "offload"}},
+    {"cli", {"base", "model", "offload"}},
     {"include", {}},
 };
 

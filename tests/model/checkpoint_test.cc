@@ -227,7 +227,7 @@ TEST_F(CheckpointFolder, ConfigOnly) {
   EXPECT_EQ(checkpoint.format(), "config only");
   EXPECT_TRUE(checkpoint.tensors().empty());
   EXPECT_EQ(checkpoint.natural_dtype(), DType::kBF16);
-  EXPECT_EQ(checkpoint.config()["hidden_size"], 72);
+  EXPECT_EQ(checkpoint.config()["hidden_size"], 48);
   EXPECT_EQ(checkpoint.generation_config()["eos_token_id"], 2);
   EXPECT_TRUE(checkpoint.tokenizer().is_null());
   fs::remove(folder_.file("generation_config.json"));
