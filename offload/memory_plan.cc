@@ -79,10 +79,13 @@ class Planner {
                               : automatic_depth(store_, request_.host_memory);
     plan.ring_bytes =
         make_schedule(store_.segments(), plan.resident, plan.prefetch_depth).ring_bytes;
-    plan.token_budget = request_.token_budget > 0 ? request_.token_budget : kDefaultTokenBudget;
-    plan.max_sequences = request_.max_sequences > 0 ? request_.max_sequences : kDefaultSequences;
-    plan.max_sequences = std::min(plan.max_sequences, plan.token_budget);
-    while (!leaves_kv(plan) && shrink(plan)) {
+    plan.token_budget = request_.token_budget > 0
+                            ? request_.token_budget
+                            : std::max(kDefaultTokenBudget, request_.max_sequences);
+    plan.max_sequences = request_.max_sequences > 0
+                             ? request_.max_sequences
+                             : std::min(kDefaultSequences, plan.token_budget);
+    while (!leaves_kv(plan, plan.max_sequences) && shrink(plan)) {
     }
     plan.pools = fixed_pools(store_, plan);
     const int64_t blocks_per_row =
@@ -99,7 +102,7 @@ class Planner {
   // Nothing had to shrink for it.
   bool roomy(const MemoryPlan& plan) const {
     const bool rows = request_.max_sequences > 0 || plan.max_sequences == kDefaultSequences;
-    return rows && feasible(plan) && leaves_kv(plan);
+    return rows && feasible(plan) && leaves_kv(plan, plan.max_sequences);
   }
 
   [[noreturn]] void refuse(const MemoryPlan& plan) const {
@@ -121,25 +124,25 @@ class Planner {
     const int64_t context = std::min<int64_t>(store_.config().max_position_embeddings, 256);
     return rows * ceil_div(context, request_.block_tokens);
   }
-  bool leaves_kv(const MemoryPlan& plan) const {
+  bool leaves_kv(const MemoryPlan& plan, int64_t rows) const {
     const int64_t left = request_.host_memory - sum_bytes(fixed_pools(store_, plan));
-    return left >= kv_blocks_wanted(plan.max_sequences) * row_block_bytes_;
+    return left >= kv_blocks_wanted(rows) * row_block_bytes_;
   }
-  // Halves what was left to the plan. False when there is nothing to halve.
+  // Halves what was left to the plan; the depth only where not even one row would fit. False when
+  // there is nothing to halve.
   bool shrink(MemoryPlan& plan) const {
-    const bool budget = request_.token_budget <= 0 && plan.token_budget > kMinPassTokens;
+    const int32_t fewest_tokens = std::max(kMinPassTokens, request_.max_sequences);
+    const bool budget = request_.token_budget <= 0 && plan.token_budget / 2 >= fewest_tokens;
     const bool sequences = request_.max_sequences <= 0 && plan.max_sequences > 1;
     if (budget) plan.token_budget /= 2;
     if (sequences) plan.max_sequences = std::min(plan.max_sequences / 2, plan.token_budget);
-    if (budget) plan.max_sequences = std::min(plan.max_sequences, plan.token_budget);
-    const bool depth =
-        !budget && !sequences && request_.prefetch_depth < 0 && plan.prefetch_depth > 1;
-    if (depth) {
-      plan.prefetch_depth /= 2;
-      plan.ring_bytes =
-          make_schedule(store_.segments(), plan.resident, plan.prefetch_depth).ring_bytes;
-    }
-    return budget || sequences || depth;
+    if (budget || sequences) return true;
+    if (leaves_kv(plan, 1) || request_.prefetch_depth >= 0 || plan.prefetch_depth <= 1)
+      return false;
+    plan.prefetch_depth /= 2;
+    plan.ring_bytes =
+        make_schedule(store_.segments(), plan.resident, plan.prefetch_depth).ring_bytes;
+    return true;
   }
 
   const PackedStore& store_;
@@ -150,6 +153,10 @@ class Planner {
 }  // namespace
 
 MemoryPlan plan_memory(const PackedStore& store, const MemoryRequest& request) {
+  if (request.token_budget > 0 && request.max_sequences > request.token_budget)
+    throw UsageError("batch.max_sequences: " + std::to_string(request.max_sequences) +
+                     " rows need a token each in a pass, but batch.token_budget is " +
+                     std::to_string(request.token_budget));
   const Planner planner(store, request);
   if (request.placement.kind != PlacementKind::kNvme) {
     MemoryPlan plan = planner.plan(true);

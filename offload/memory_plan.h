@@ -30,8 +30,9 @@ struct MemoryPlan {
   std::vector<PoolBytes> pools;
 };
 
-// A pure function of the store's layout and the request. Throws InfeasibleError with the bytes of
-// each pool, what is missing, and what would make it fit.
+// A pure function of the store's layout and the request. Throws UsageError when more rows than
+// tokens are asked for a pass, and InfeasibleError with the bytes of each pool, what is missing,
+// and what would make it fit.
 MemoryPlan plan_memory(const PackedStore& store, const MemoryRequest& request);
 
 }  // namespace zerostream

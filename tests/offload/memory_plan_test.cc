@@ -44,6 +44,9 @@ TEST_F(MemoryPlanTest, NeverExceedsItsMemory) {
       if (request.token_budget > 0) {
         EXPECT_EQ(plan.token_budget, request.token_budget);
       }
+      if (request.max_sequences > 0) {
+        EXPECT_EQ(plan.max_sequences, request.max_sequences);
+      }
       if (request.prefetch_depth >= 0) {
         EXPECT_EQ(plan.prefetch_depth, request.prefetch_depth);
       }
@@ -71,6 +74,16 @@ TEST_F(MemoryPlanTest, AutoStreamsWhatDoesNotFit) {
     request.host_memory = request.host_memory * 9 / 10;
   EXPECT_EQ(plan_memory(store(), request).resident,
             std::vector<bool>(store().segments().size(), false));
+}
+
+TEST_F(MemoryPlanTest, ManyRowsGetTheirTokens) {
+  MemoryRequest request;
+  request.host_memory = int64_t{4} << 30;
+  request.max_sequences = 5000;
+  EXPECT_EQ(plan_memory(store(), request).max_sequences, 5000);
+  EXPECT_GE(plan_memory(store(), request).token_budget, 5000);
+  request.token_budget = 4999;
+  EXPECT_THROW(plan_memory(store(), request), UsageError);
 }
 
 TEST_F(MemoryPlanTest, RefusalsSayWhatIsMissingAndWhatWouldFit) {
