@@ -12,7 +12,7 @@ declare -A packages=(
   [model]="python3 python3-pip"
   [test]="libgtest-dev libgmock-dev"
   [bench]="libbenchmark-dev libdnnl-dev"
-  [ci]="clang-format git"
+  [ci]="clang clang-format libclang-rt-14-dev git"
 )
 
 missing=()
