@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "cli/commands.h"
+#include "offload/cache_folder.h"
 #include "offload/store_cache.h"
 #include "zerostream/error.h"
 
@@ -37,7 +38,7 @@ void clean(const CleanFlags& flags) {
   const seconds age = parse_age(flags.older_than);
   const auto newest = std::chrono::system_clock::now() - age;
   int64_t bytes = 0, count = 0;
-  for (const CachedStore& store : list_cached_stores(cache_folder())) {
+  for (const CachedStore& store : list_cached_stores(user_cache_folder())) {
     const bool goes = store.last_used <= newest;
     if (goes && !flags.dry_run) remove_cached_store(store);
     if (goes) bytes += store.bytes, ++count;
@@ -48,7 +49,7 @@ void clean(const CleanFlags& flags) {
               << (store.complete ? "" : "  (incomplete)") << "\n";
   }
   std::cout << (flags.dry_run ? "would free " : "freed ") << format_bytes(bytes) << " of " << count
-            << " stores in " << cache_folder() << "\n";
+            << " stores in " << user_cache_folder() << "\n";
 }
 
 }  // namespace

@@ -20,8 +20,4 @@ void add_unavailable(CLI::App& app, int& exit_code);
 // Throws UsageError: there is no such command, but maybe one with a similar name.
 [[noreturn]] void refuse_command(const CLI::App& app, const std::string& name);
 
-// Where packed stores are kept: $XDG_CACHE_HOME/zerostream, else ~/.cache/zerostream. Throws
-// UsageError where neither variable is set.
-std::string cache_folder();
-
 }  // namespace zerostream

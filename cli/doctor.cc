@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "offload/cache_folder.h"
 
 namespace zerostream {
 namespace {
@@ -22,7 +23,7 @@ std::string mark(Health health) {
 }
 
 void doctor(bool json) {
-  const std::string cache = cache_folder();
+  const std::string cache = user_cache_folder();
   std::error_code ignored;
   std::filesystem::create_directories(cache, ignored);
   const auto findings = examine_machine({std::filesystem::current_path().string(), cache});

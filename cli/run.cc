@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/signals.h"
 #include "offload/batch_job.h"
+#include "offload/cache_folder.h"
 #include "offload/report.h"
 
 namespace zerostream {
@@ -59,7 +60,7 @@ int run(const RunOptions& options, const CLI::App& command) {
       .warn = [&](const std::string& line) { console.log(LogLevel::kWarn, line); },
       .packing = [&](int64_t done, int64_t total) { console.show_packing(done, total); },
       .progress = [&](const JobProgress& progress) { console.show(progress); }};
-  const JobResult result = run_batch_job(config, cache_folder(), events, stop);
+  const JobResult result = run_batch_job(config, user_cache_folder(), events, stop);
   if (!result.report.is_null()) console.log(LogLevel::kInfo, summarise_report(result.report));
   if (result.stopped) {
     console.log(LogLevel::kWarn, "stopped by a signal; the same command goes on with what is left");

@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "offload/cache_folder.h"
 #include "offload/generator.h"
 #include "offload/loaded_model.h"
 #include "offload/result_writer.h"
@@ -83,12 +84,14 @@ struct Engine::State {
 
   explicit State(const EngineOptions& options)
       : config(engine_config(options)),
-        model(load_model(config, {.cache_folder = options.cache_folder,
-                                  .note =
-                                      [log = options.log](const std::string& line) {
-                                        if (log) log(line);
-                                      },
-                                  .packing = [](int64_t, int64_t) {}})),
+        model(
+            load_model(config, {.cache_folder = options.cache_folder.empty() ? user_cache_folder()
+                                                                             : options.cache_folder,
+                                .note =
+                                    [log = options.log](const std::string& line) {
+                                      if (log) log(line);
+                                    },
+                                .packing = [](int64_t, int64_t) {}})),
         generator(model.store, *model.backend.device, *model.backend.kernels, model.tokenizer.get(),
                   runtime_options(config)),
         context{.tokenizer = model.tokenizer.get(),

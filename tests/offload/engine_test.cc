@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "tests/offload/golden_case.h"
@@ -136,6 +138,16 @@ TEST_F(EngineTest, BadOptionsAreRefused) {
   bad = options();
   bad.model = "/no/such/model";
   EXPECT_THROW(Engine{bad}, Error);
+}
+
+TEST_F(EngineTest, StoresGoToTheUsersCacheUnlessToldOtherwise) {
+  const std::string before = std::getenv("XDG_CACHE_HOME") ? std::getenv("XDG_CACHE_HOME") : "";
+  setenv("XDG_CACHE_HOME", cache_.file("user").c_str(), 1);
+  EngineOptions plain = options();
+  plain.cache_folder.clear();
+  { Engine engine(plain); }
+  EXPECT_TRUE(std::filesystem::exists(cache_.path() / "user" / "zerostream"));
+  before.empty() ? unsetenv("XDG_CACHE_HOME") : setenv("XDG_CACHE_HOME", before.c_str(), 1);
 }
 
 TEST_F(EngineTest, TwoEnginesLiveSideBySide) {

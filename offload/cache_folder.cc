@@ -1,12 +1,13 @@
+#include "offload/cache_folder.h"
+
 #include <cstdlib>
 #include <filesystem>
 
-#include "cli/commands.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 
-std::string cache_folder() {
+std::string user_cache_folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   if (cache != nullptr && *cache == '/')
     return (std::filesystem::path(cache) / "zerostream").string();
