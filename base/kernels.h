@@ -9,7 +9,9 @@
 // Arrays (`const int32_t*`, ...) live in memory of the device.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "base/device.h"
 #include "base/sampling.h"
@@ -54,9 +56,15 @@ enum class Epilogue : uint8_t {
            // outputs
 };
 
-// source [rows, inputs] of the weight's dtype (fp32, fp16, bf16), target [rows, outputs] in fp32,
-// fp16 or bf16. weight.outputs == target.cols, or for kGated the padded 2 * round_up(target.cols,
-// 64). source rows are 64-byte aligned and readable, zero-filled up to the tile border of `inputs`.
+// source [rows, inputs] of the weight's dtype (fp32, fp16, bf16; any of them where the weight is
+// quantised), target [rows, outputs] in fp32, fp16 or bf16. weight.outputs == target.cols, or for
+// kGated the padded 2 * round_up(target.cols, 64). source rows are 64-byte aligned and readable,
+// zero-filled up to the tile border of `inputs` (of 128 inputs where the weight is quantised).
+//
+// A quantised weight is multiplied as its numbers scale * (q - zero), which may be rounded to the
+// source's dtype. int8_activations: each row of the source is rounded to x = step * i with i in
+// -127..127 and step = largest magnitude / 127, and products of integers are added up exactly
+// within a group.
 struct LinearArgs {
   TensorView source;
   PackedWeight weight;
@@ -64,11 +72,16 @@ struct LinearArgs {
   Epilogue epilogue = Epilogue::kStore;
   Activation activation = Activation::kNone;
   TensorView target;
+  bool int8_activations = false;  // only for quantised weights
 };
 
 // Paged keys and values of one layer. A block holds `block_tokens` positions: first the keys
 // [kv_heads][block_tokens] [head_dim], then the values in the same order. Block b begins at base +
-// b * block_bytes.
+// b * block_bytes; a negative b lies before base.
+//
+// kI8: number = scale * q, q in -127..127, with one fp32 scale for the head_dim numbers of one head
+// at one position, the largest magnitude / 127. The scales follow the values: first those of the
+// keys, [kv_heads][block_tokens], then those of the values.
 struct KvLayerView {
   std::byte* base = nullptr;
   DType dtype = DType::kF32;
@@ -83,6 +96,21 @@ struct KvLayerView {
   }
   std::byte* value(int64_t block, int64_t head) const {
     return key(block, num_key_value_heads + head);
+  }
+  // kI8 only: [block_tokens] scales of a head's keys or values.
+  float* key_scales(int64_t block, int64_t head) const {
+    return reinterpret_cast<float*>(key(block, 2 * int64_t{num_key_value_heads})) +
+           head * block_tokens;
+  }
+  float* value_scales(int64_t block, int64_t head) const {
+    return key_scales(block, num_key_value_heads + head);
+  }
+  // Bytes that one block needs, without padding.
+  static int64_t content_bytes(DType dtype, int32_t block_tokens, int32_t kv_heads,
+                               int32_t head_dim) {
+    const int64_t vectors = 2 * int64_t{block_tokens} * kv_heads;
+    return dtype_bytes(dtype, vectors * head_dim) +
+           (dtype == DType::kI8 ? vectors * int64_t{sizeof(float)} : 0);
   }
 };
 
@@ -150,6 +178,29 @@ struct SampleArgs {
   TensorView logits;
   const SampleRow* rows = nullptr;
   SampleResult* results = nullptr;
+};
+
+// What is known of a row's softmax after a part of the vocabulary. Plain numbers, so that it may be
+// kept between calls. Starts as it is made.
+struct SoftmaxState {
+  float largest = -std::numeric_limits<float>::infinity();
+  float sum = 0;           // of exp(logit - largest)
+  float target_logit = 0;  // of the token that is asked for, once it has come
+  int32_t best = -1;       // token of the largest logit, the lowest id of equal ones
+  bool finite = true;      // false: some logit was NaN or +inf
+
+  // Natural logarithm of the target's probability, once all logits were seen.
+  float logprob() const { return target_logit - largest - std::log(sum); }
+};
+
+// Takes columns `vocabulary_begin` and on of the logits (fp32 [rows, cols]) into states[i] of each
+// row; targets[i]: the row's token, or -1. Called with ascending, adjoining parts of the
+// vocabulary.
+struct AccumulateSoftmaxArgs {
+  TensorView logits;
+  int32_t vocabulary_begin = 0;
+  const int32_t* targets = nullptr;
+  SoftmaxState* states = nullptr;
 };
 
 // Implementations: reference (plain loops), CPU, CUDA. They are siblings.

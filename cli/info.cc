@@ -41,7 +41,7 @@ OrderedJson store_info(const PackedStore& store) {
   return {{"kind", "packed store"},
           {"path", store.path()},
           {"model", model_info(store.config())},
-          {"dtype", dtype_name(store.dtype())},
+          {"dtype", dtype_name(store.layout().dtype)},
           {"bytes", bytes},
           {"segments", store.segments().size()},
           {"largest_segment_bytes", largest},

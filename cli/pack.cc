@@ -55,7 +55,7 @@ int pack(const PackFlags& flags) {
   int64_t bytes = store.vectors_segment().bytes;
   for (const Segment& segment : store.segments()) bytes += segment.bytes;
   console.log(LogLevel::kInfo, "packed " + format_bytes(bytes) + " of " +
-                                   std::string(dtype_name(store.dtype())) + " weights into " +
+                                   std::string(dtype_name(store.layout().dtype)) + " weights into " +
                                    flags.store);
   return 0;
 }

@@ -11,7 +11,8 @@ struct Activations::Plan {
     DType dtype;
     int64_t rows, cols;
 
-    int64_t row_stride() const { return round_up(cols, tile_inputs(dtype)); }
+    // To the tile border of every dtype that a weight may have.
+    int64_t row_stride() const { return round_up(cols, tile_inputs(DType::kI4)); }
     int64_t bytes() const { return round_up(dtype_bytes(dtype, rows * row_stride()), kTileBytes); }
   };
   std::array<Entry, 11> entries;

@@ -12,12 +12,11 @@ Forward::Forward(const ModelConfig& config, const VectorTable& vectors, Activati
       kernels_(kernels),
       stream_(stream) {}
 
-void Forward::begin(const PassView& pass, const KvLayerView* kv) {
+void Forward::begin(const PassView& pass) {
   require(pass.tokens > 0 && pass.tokens <= activations_.hidden.rows,
           "a pass fits the activations");
   require(pass.num_logit_rows <= activations_.logits.rows, "the pass's logits fit");
   pass_ = pass;
-  kv_ = kv;
 }
 
 void Forward::embed(const EmbeddingRows& tokens, const EmbeddingRows& positions) {
@@ -54,7 +53,6 @@ void Forward::apply(const MatrixRun& run) {
         enter_block(VectorRole::kAttentionNormWeight, VectorRole::kAttentionNormBias, run.layer);
       linear(run, rows(a.normed), rows(a.qkv), Epilogue::kStore,
              vectors_.get(VectorRole::kQkvBias, run.layer));
-      if (end == a.qkv.cols) attend(run.layer);
       break;
 
     case MatrixRole::kAttentionOut:
@@ -112,7 +110,8 @@ void Forward::leave_block(VectorRole weight, VectorRole bias, int32_t layer) {
     normalise(weight, bias, layer, rows(activations_.hidden));
 }
 
-void Forward::attend(int32_t layer) {
+void Forward::write_kv(int32_t layer, const KvLayerView& kv,
+                       std::span<const SequenceSpan> sequences) {
   const Activations& a = activations_;
   WriteKvArgs write;
   write.qkv = rows(a.qkv);
@@ -123,17 +122,21 @@ void Forward::attend(int32_t layer) {
   write.rope_cols = static_cast<int32_t>(config_.rope.inverse_frequencies.size());
   write.rope_cos = pass_.rope_cos;
   write.rope_sin = pass_.rope_sin;
-  write.sequences = pass_.sequences;
-  write.num_sequences = pass_.num_sequences;
-  write.kv = kv_[layer];
+  write.sequences = sequences.data();
+  write.num_sequences = static_cast<int32_t>(sequences.size());
+  write.kv = kv;
   write.query = rows(a.query);
   kernels_.write_kv(write, stream_);
+}
 
+void Forward::attend(int32_t layer, const KvLayerView& kv,
+                     std::span<const SequenceSpan> sequences) {
+  const Activations& a = activations_;
   AttentionArgs attention;
   attention.query = rows(a.query);
-  attention.kv = kv_[layer];
-  attention.sequences = pass_.sequences;
-  attention.num_sequences = pass_.num_sequences;
+  attention.kv = kv;
+  attention.sequences = sequences.data();
+  attention.num_sequences = static_cast<int32_t>(sequences.size());
   attention.scale = config_.attention_scale();
   attention.sliding_window = config_.layers[layer].sliding_window;
   attention.target = rows(a.attended);

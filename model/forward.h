@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/kernels.h"
 #include "model/activations.h"
@@ -14,8 +15,6 @@ namespace zerostream {
 // What one pass computes on; arrays in device memory, valid until the pass is done.
 struct PassView {
   int64_t tokens = 0;
-  const SequenceSpan* sequences = nullptr;
-  int32_t num_sequences = 0;
   const float* rope_cos = nullptr;  // [tokens, rotary dimension / 2]
   const float* rope_sin = nullptr;
   const int32_t* logit_rows = nullptr;  // rows whose logits are wanted, ascending
@@ -39,7 +38,9 @@ struct MatrixRun {
 };
 
 // Enqueues a pass on a stream: begin(), embed(), then apply() of every run of every matrix in the
-// order of MatrixRole within a layer, layers ascending, runs of a matrix ascending. Afterwards
+// order of MatrixRole within a layer, layers ascending, runs of a matrix ascending. Behind the last
+// run of a layer's kQkv come write_kv() and attend(), each for every sequence of the pass, in one
+// call or several, all of write_kv() first: sequences may share blocks. Afterwards
 // activations.logits holds a row for each of pass.logit_rows. The kinds in the config are data:
 // there is one straight line for all architectures.
 //
@@ -49,11 +50,13 @@ class Forward {
   Forward(const ModelConfig& config, const VectorTable& vectors, Activations& activations,
           Kernels& kernels, Stream& stream);
 
-  // kv: one view per layer.
-  void begin(const PassView& pass, const KvLayerView* kv);
+  void begin(const PassView& pass);
   // positions.table is null for models without learned positions.
   void embed(const EmbeddingRows& tokens, const EmbeddingRows& positions);
   void apply(const MatrixRun& run);
+  // `sequences` stay valid until the pass is done.
+  void write_kv(int32_t layer, const KvLayerView& kv, std::span<const SequenceSpan> sequences);
+  void attend(int32_t layer, const KvLayerView& kv, std::span<const SequenceSpan> sequences);
 
   // Multiply-adds of matrix products since the beginning, times two.
   double flops() const { return flops_; }
@@ -62,7 +65,6 @@ class Forward {
   void normalise(VectorRole weight, VectorRole bias, int32_t layer, TensorView target);
   void enter_block(VectorRole weight, VectorRole bias, int32_t layer);
   void leave_block(VectorRole weight, VectorRole bias, int32_t layer);
-  void attend(int32_t layer);
   void gather_last();
   // bias: of the whole matrix, null for none.
   void linear(const MatrixRun& run, TensorView source, TensorView target, Epilogue epilogue,
@@ -76,7 +78,6 @@ class Forward {
   Kernels& kernels_;
   Stream& stream_;
   PassView pass_;
-  const KvLayerView* kv_ = nullptr;
   EmbeddingRows positions_;
   double flops_ = 0;
 };

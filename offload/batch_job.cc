@@ -108,7 +108,7 @@ RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_
 RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
                    const MemoryPlan& plan) {
   config.host.memory = options.host_memory;
-  config.weights.dtype = model.store.dtype();
+  config.weights.dtype = model.store.layout().dtype;
   const bool resident =
       std::find(plan.resident.begin(), plan.resident.end(), false) == plan.resident.end();
   config.weights.placement = resident ? PlacementKind::kHost : PlacementKind::kNvme;
@@ -126,7 +126,7 @@ Json model_json(const RunConfig& config, const LoadedModel& model) {
           {"store", model.store.path()},
           {"fingerprint", model.store.fingerprint()},
           {"model_type", model.store.config().model_type},
-          {"dtype", std::string(dtype_name(model.store.dtype()))},
+          {"dtype", std::string(dtype_name(model.store.layout().dtype))},
           {"device", model.backend.device->description()}};
 }
 

@@ -23,8 +23,8 @@ LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, Schedule schedu
       schedule_(std::move(schedule)),
       stream_(parts.device->make_compute_stream()),
       done_(parts.device->make_event()),
-      activations_(parts.store->config(), parts.store->dtype(), max_tokens, max_sequences,
-                   *parts.device),
+      activations_(parts.store->config(), parts.store->layout().compute_dtype, max_tokens,
+                   max_sequences, *parts.device),
       forward_(parts.store->config(), parts.resident->vectors(), activations_, *parts.kernels,
                *stream_),
       token_rows_(MatrixRole::kTokenEmbedding, *parts.store, *parts.resident, *parts.weights,
@@ -68,10 +68,8 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
   started_ = true;
 
   fill_rope_tables(batch);
-  forward_.begin({static_cast<int64_t>(batch.tokens.size()), batch.sequences.data(),
-                  static_cast<int32_t>(batch.sequences.size()), rope_cos_.data(), rope_sin_.data(),
-                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size())},
-                 parts_.kv->layers());
+  forward_.begin({static_cast<int64_t>(batch.tokens.size()), rope_cos_.data(), rope_sin_.data(),
+                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size())});
   for (const Step& step : schedule_.pass) {
     switch (step.kind) {
       case StepKind::kFetch:
@@ -82,6 +80,16 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
         break;
       case StepKind::kApply:
         apply(step);
+        break;
+      case StepKind::kWriteKv:
+        forward_.write_kv(step.layer, parts_.kv->layers()[step.layer], batch.sequences);
+        break;
+      case StepKind::kAttend:
+        forward_.attend(step.layer, parts_.kv->layers()[step.layer], batch.sequences);
+        note_when_finished();
+        break;
+      case StepKind::kFetchKv:
+      case StepKind::kReleaseKv:
         break;
       case StepKind::kRelease:
         release();

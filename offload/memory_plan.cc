@@ -51,8 +51,8 @@ std::vector<PoolBytes> fixed_pools(const PackedStore& store, const MemoryPlan& p
           {"resident weights", resident_bytes(store, plan.resident)},
           {"slots", plan.ring_bytes},
           {"embedding rows", staging},
-          {"activations", Activations::bytes(store.config(), store.dtype(), plan.token_budget,
-                                             plan.max_sequences)}};
+          {"activations", Activations::bytes(store.config(), store.layout().compute_dtype,
+                                             plan.token_budget, plan.max_sequences)}};
 }
 
 std::string describe(const std::vector<PoolBytes>& pools) {
@@ -67,7 +67,8 @@ class Planner {
  public:
   Planner(const PackedStore& store, const MemoryRequest& request)
       : store_(store), request_(request) {
-    row_block_bytes_ = KvPool::block_bytes(store.config(), store.dtype(), request.block_tokens);
+    row_block_bytes_ =
+        KvPool::block_bytes(store.config(), store.layout().compute_dtype, request.block_tokens);
   }
 
   // The plan with everything resident or everything streamed.
@@ -78,7 +79,7 @@ class Planner {
                               ? request_.prefetch_depth
                               : automatic_depth(store_, request_.host_memory);
     plan.ring_bytes =
-        make_schedule(store_.segments(), plan.resident, plan.prefetch_depth).ring_bytes;
+        make_schedule(store_.segments(), {plan.resident, plan.prefetch_depth}).ring_bytes;
     plan.token_budget = request_.token_budget > 0
                             ? request_.token_budget
                             : std::max(kDefaultTokenBudget, request_.max_sequences);
@@ -141,7 +142,7 @@ class Planner {
       return false;
     plan.prefetch_depth /= 2;
     plan.ring_bytes =
-        make_schedule(store_.segments(), plan.resident, plan.prefetch_depth).ring_bytes;
+        make_schedule(store_.segments(), {plan.resident, plan.prefetch_depth}).ring_bytes;
     return true;
   }
 

@@ -78,11 +78,11 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
   state.facts.pools = state.plan.pools;
   for (const Segment& segment : store.segments()) state.facts.weights_bytes += segment.bytes;
   state.load(device, options);
-  state.kv.emplace(store.config(), store.dtype(), options.block_tokens, state.plan.kv_blocks,
-                   device);
+  state.kv.emplace(store.config(), store.layout().compute_dtype, options.block_tokens,
+                   state.plan.kv_blocks, device);
 
   Schedule schedule =
-      make_schedule(store.segments(), state.plan.resident, state.plan.prefetch_depth);
+      make_schedule(store.segments(), {state.plan.resident, state.plan.prefetch_depth});
   state.facts.streamed_bytes_per_pass = schedule.streamed_bytes;
   if (schedule.streamed_bytes > 0) state.start_streaming(device, options, schedule.ring_bytes);
   const LayerSchedulerParts parts{&store,

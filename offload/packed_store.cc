@@ -52,16 +52,6 @@ void verify_text_files(const std::string& folder, const Json& manifest) {
 
 }  // namespace
 
-PackedWeight StoredMatrix::weight(const std::byte* segment) const {
-  PackedWeight weight;
-  weight.data = segment == nullptr ? nullptr : segment + offset;
-  weight.dtype = dtype;
-  weight.layout = layout;
-  weight.outputs = gated ? 2 * round_up(outputs, kPanelOutputs) : outputs;
-  weight.inputs = inputs;
-  return weight;
-}
-
 PackedStore PackedStore::open(const std::string& folder) {
   const std::string manifest_path = path_in(folder, kManifestFile);
   if (!file_exists(manifest_path)) {
@@ -79,8 +69,8 @@ PackedStore PackedStore::open(const std::string& folder) {
   Manifest manifest = manifest_from_json(store.manifest_, manifest_path);
   const std::string config_path = path_in(folder, kConfigFile);
   store.config_json_ = read_json_file(config_path);
-  store.config_ = parse_model_config(store.config_json_, config_path);
-  check_contents(manifest, weight_specs(store.config_), manifest_path);
+  store.layout_.config = parse_model_config(store.config_json_, config_path);
+  check_contents(manifest, weight_specs(store.layout_.config), manifest_path);
 
   store.weights_path_ = path_in(folder, kWeightsFile);
   const int64_t size = File::open(store.weights_path_, {}).size();
@@ -92,10 +82,11 @@ PackedStore PackedStore::open(const std::string& folder) {
   const std::string generation_path = path_in(folder, kGenerationConfigFile);
   store.generation_config_ =
       file_exists(generation_path) ? read_json_file(generation_path) : Json::object();
-  store.dtype_ = manifest.dtype;
+  store.layout_.dtype = manifest.dtype;
+  store.layout_.compute_dtype = manifest.dtype;
   store.fingerprint_ = std::move(manifest.fingerprint);
-  store.segments_ = std::move(manifest.contents.segments);
-  store.vectors_segment_ = std::move(manifest.contents.vectors_segment);
+  store.layout_.segments = std::move(manifest.contents.segments);
+  store.layout_.vectors_segment = std::move(manifest.contents.vectors_segment);
   store.vectors_ = std::move(manifest.contents.vectors);
   return store;
 }
@@ -110,8 +101,8 @@ void PackedStore::verify() const {
   verify_text_files(path_, manifest_);
   const File file = File::open(weights_path_, {});
   const Buffer buffer = allocate_host(kReadBytes);
-  expect_digest(vectors_segment_, read_digest(file, vectors_segment_, buffer), weights_path_);
-  for (const Segment& segment : segments_) {
+  expect_digest(vectors_segment(), read_digest(file, vectors_segment(), buffer), weights_path_);
+  for (const Segment& segment : segments()) {
     expect_digest(segment, read_digest(file, segment, buffer), weights_path_);
   }
 }

@@ -31,40 +31,91 @@ int64_t slot_bytes(std::span<const Segment> segments, const std::vector<int32_t>
   return depth == 0 ? most : most + largest;
 }
 
-}  // namespace
-
-bool is_embedding(const Segment& segment) {
-  return !segment.matrices.empty() &&
-         (segment.matrices.front().role == MatrixRole::kTokenEmbedding ||
-          segment.matrices.front().role == MatrixRole::kPositionEmbedding);
+bool is_last_of_qkv(const std::vector<StoredMatrix>& matrices, const Segment* next, size_t index) {
+  const auto is_qkv = [&](const StoredMatrix& matrix) {
+    return matrix.role == MatrixRole::kQkv && matrix.layer == matrices[index].layer;
+  };
+  if (!is_qkv(matrices[index])) return false;
+  if (index + 1 < matrices.size()) return !is_qkv(matrices[index + 1]);
+  return next == nullptr || next->matrices.empty() || !is_qkv(next->matrices.front());
 }
 
-Schedule make_schedule(std::span<const Segment> segments, const std::vector<bool>& resident,
-                       int prefetch_depth) {
-  require(resident.size() == segments.size(), "every segment is resident or not");
-  require(prefetch_depth >= 0, "prefetch depth is not negative");
-  const std::vector<int32_t> streamed = streamed_segments(segments, resident);
-  Schedule schedule;
-  schedule.ring_bytes = slot_bytes(segments, streamed, prefetch_depth);
-  const auto fetch = [&](size_t position) {
-    return Step{StepKind::kFetch, streamed[position % streamed.size()], 0};
-  };
-  if (!streamed.empty())
-    for (int ahead = 0; ahead < prefetch_depth; ++ahead) schedule.prologue.push_back(fetch(ahead));
-
-  schedule.pass.push_back({StepKind::kEmbed, 0, 0});
-  size_t position = 0;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    if (is_embedding(segments[i])) continue;
-    if (!resident[i]) schedule.pass.push_back(fetch(position + prefetch_depth));
-    for (size_t m = 0; m < segments[i].matrices.size(); ++m)
-      schedule.pass.push_back({StepKind::kApply, static_cast<int32_t>(i), static_cast<int32_t>(m)});
-    if (resident[i]) continue;
-    schedule.pass.push_back({StepKind::kRelease, static_cast<int32_t>(i), 0});
-    schedule.streamed_bytes += segments[i].bytes;
-    ++position;
+class Maker {
+ public:
+  Maker(std::span<const Segment> segments, const ScheduleOptions& options)
+      : segments_(segments),
+        options_(options),
+        streamed_(streamed_segments(segments, options.resident)) {
+    require(options.resident.size() == segments.size(), "every segment is resident or not");
+    require(options.prefetch_depth >= 0, "prefetch depth is not negative");
+    require(options.kv_micro_batches == 0 || options.kv_depth >= 0, "KV depth is not negative");
+    for (const Segment& segment : segments)
+      for (const StoredMatrix& matrix : segment.matrices)
+        num_layers_ = std::max(num_layers_, matrix.layer + 1);
   }
-  return schedule;
+
+  Schedule make() {
+    schedule_.ring_bytes = slot_bytes(segments_, streamed_, options_.prefetch_depth);
+    if (!streamed_.empty())
+      for (int ahead = 0; ahead < options_.prefetch_depth; ++ahead)
+        schedule_.prologue.push_back(fetch(ahead));
+    for (int ahead = 0; ahead < options_.kv_depth; ++ahead) fetch_kv(ahead);
+    add({.kind = StepKind::kEmbed});
+    for (size_t i = 0; i < segments_.size(); ++i)
+      if (!is_embedding(segments_[i])) use(static_cast<int32_t>(i));
+    return std::move(schedule_);
+  }
+
+ private:
+  void add(const Step& step) { schedule_.pass.push_back(step); }
+  Step fetch(size_t position) const {
+    return {.kind = StepKind::kFetch, .segment = streamed_[position % streamed_.size()]};
+  }
+  // The KV fetch at `position` of the pass, if there are so many.
+  void fetch_kv(int32_t position) {
+    if (position >= options_.kv_micro_batches * num_layers_) return;
+    add({.kind = StepKind::kFetchKv,
+         .layer = position / options_.kv_micro_batches,
+         .micro_batch = position % options_.kv_micro_batches});
+  }
+
+  void use(int32_t index) {
+    const Segment& segment = segments_[index];
+    const bool resident = options_.resident[index];
+    if (!resident) add(fetch(position_++ + options_.prefetch_depth));
+    const Segment* next = index + 1 < std::ssize(segments_) ? &segments_[index + 1] : nullptr;
+    for (size_t m = 0; m < segment.matrices.size(); ++m) {
+      add({.kind = StepKind::kApply, .segment = index, .matrix = static_cast<int32_t>(m)});
+      if (is_last_of_qkv(segment.matrices, next, m)) attend(segment.matrices[m].layer);
+    }
+    if (resident) return;
+    add({.kind = StepKind::kRelease, .segment = index});
+    schedule_.streamed_bytes += segment.bytes;
+  }
+
+  void attend(int32_t layer) {
+    add({.kind = StepKind::kWriteKv, .layer = layer});
+    if (options_.kv_micro_batches == 0) return add({.kind = StepKind::kAttend, .layer = layer});
+    for (int32_t micro_batch = 0; micro_batch < options_.kv_micro_batches; ++micro_batch) {
+      fetch_kv(kv_position_++ + options_.kv_depth);
+      add({.kind = StepKind::kAttend, .layer = layer, .micro_batch = micro_batch});
+      add({.kind = StepKind::kReleaseKv, .layer = layer, .micro_batch = micro_batch});
+    }
+  }
+
+  std::span<const Segment> segments_;
+  const ScheduleOptions& options_;
+  const std::vector<int32_t> streamed_;
+  int32_t num_layers_ = 0;
+  size_t position_ = 0;
+  int32_t kv_position_ = 0;
+  Schedule schedule_;
+};
+
+}  // namespace
+
+Schedule make_schedule(std::span<const Segment> segments, const ScheduleOptions& options) {
+  return Maker(segments, options).make();
 }
 
 }  // namespace zerostream

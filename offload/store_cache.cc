@@ -36,9 +36,10 @@ std::string cache_name(const Checkpoint& checkpoint, const PackOptions& options,
 
 PackedStore open_given_store(const std::string& folder, const PackOptions& options) {
   PackedStore store = PackedStore::open(folder);
-  if (options.dtype && *options.dtype != store.dtype()) {
-    throw UsageError(folder + " is a packed store of " + std::string(dtype_name(store.dtype())) +
-                     ", not of " + std::string(dtype_name(*options.dtype)) +
+  if (options.dtype && *options.dtype != store.layout().dtype) {
+    throw UsageError(folder + " is a packed store of " +
+                     std::string(dtype_name(store.layout().dtype)) + ", not of " +
+                     std::string(dtype_name(*options.dtype)) +
                      "; pack the checkpoint again with that dtype");
   }
   return store;

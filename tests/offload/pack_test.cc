@@ -104,7 +104,7 @@ TEST_P(PackRoundTripTest, StoreHoldsTheNumbersOfTheCheckpoint) {
   pack_store(Checkpoint::open(dir.file("model")), dir.file("store"),
              {.dtype = dtype, .layout = layout});
   const PackedStore store = PackedStore::open(dir.file("store"));
-  EXPECT_EQ(store.dtype(), dtype);
+  EXPECT_EQ(store.layout().dtype, dtype);
   EXPECT_EQ(store.config_json(), checkpoint.config);
   EXPECT_FALSE(store.has_tokenizer());
   const std::string bytes = read_file(store.weights_path());
@@ -184,7 +184,7 @@ TEST_F(PackTest, ACompleteStoreIsReplacedOnlyOnRequest) {
   pack(store_, {.dtype = DType::kF32});
   EXPECT_THAT(message_of<UsageError>([&] { pack(store_); }), HasSubstr("complete store"));
   pack(store_, {.dtype = DType::kBF16, .overwrite = true});
-  EXPECT_EQ(PackedStore::open(store_).dtype(), DType::kBF16);
+  EXPECT_EQ(PackedStore::open(store_).layout().dtype, DType::kBF16);
 }
 
 TEST_F(PackTest, AHalfWrittenStoreIsReplaced) {

@@ -27,7 +27,7 @@ std::vector<Segment> random_segments(std::mt19937& random) {
 
 // Plays prologue and three passes, as the scheduler does, and checks what must hold at every step.
 void play(const std::vector<Segment>& segments, const std::vector<bool>& resident, int depth) {
-  const Schedule schedule = make_schedule(segments, resident, depth);
+  const Schedule schedule = make_schedule(segments, {resident, depth});
   std::deque<int32_t> fetched;
   int64_t held = 0;
   std::vector<Step> steps = schedule.prologue;
@@ -55,6 +55,10 @@ void play(const std::vector<Segment>& segments, const std::vector<bool>& residen
         fetched.pop_front();
         break;
       case StepKind::kEmbed:
+      case StepKind::kWriteKv:
+      case StepKind::kFetchKv:
+      case StepKind::kAttend:
+      case StepKind::kReleaseKv:
         break;
     }
   }
@@ -77,7 +81,8 @@ TEST(Schedule, AppliesEveryMatrixOnceInOrder) {
   std::mt19937 random(8);
   for (int i = 0; i < 200; ++i) {
     const std::vector<Segment> segments = random_segments(random);
-    const Schedule schedule = make_schedule(segments, std::vector<bool>(segments.size(), false), 2);
+    const Schedule schedule =
+        make_schedule(segments, {std::vector<bool>(segments.size(), false), 2});
     std::vector<std::pair<int32_t, int32_t>> applied, expected;
     for (const Step& step : schedule.pass)
       if (step.kind == StepKind::kApply) applied.emplace_back(step.segment, step.matrix);
@@ -91,7 +96,7 @@ TEST(Schedule, AppliesEveryMatrixOnceInOrder) {
 TEST(Schedule, NothingIsFetchedWhenAllIsResident) {
   const std::vector<Segment> segments = {segment(MatrixRole::kTokenEmbedding, 4096),
                                          segment(MatrixRole::kQkv, 8192)};
-  const Schedule schedule = make_schedule(segments, {true, true}, 4);
+  const Schedule schedule = make_schedule(segments, {{true, true}, 4});
   EXPECT_TRUE(schedule.prologue.empty());
   EXPECT_EQ(schedule.streamed_bytes, 0);
   EXPECT_EQ(schedule.ring_bytes, 0);
@@ -100,10 +105,16 @@ TEST(Schedule, NothingIsFetchedWhenAllIsResident) {
 TEST(Schedule, DepthZeroFetchesWhenItIsUsed) {
   const std::vector<Segment> segments = {segment(MatrixRole::kQkv, 4096),
                                          segment(MatrixRole::kHead, 8192)};
-  const Schedule schedule = make_schedule(segments, {false, false}, 0);
-  const std::vector<Step> expected = {{StepKind::kEmbed, 0, 0},  {StepKind::kFetch, 0, 0},
-                                      {StepKind::kApply, 0, 0},  {StepKind::kRelease, 0, 0},
-                                      {StepKind::kFetch, 1, 0},  {StepKind::kApply, 1, 0},
+  const Schedule schedule = make_schedule(segments, {{false, false}, 0});
+  const int32_t layer = segments[0].matrices[0].layer;
+  const std::vector<Step> expected = {{StepKind::kEmbed, 0, 0},
+                                      {StepKind::kFetch, 0, 0},
+                                      {StepKind::kApply, 0, 0},
+                                      {.kind = StepKind::kWriteKv, .layer = layer},
+                                      {.kind = StepKind::kAttend, .layer = layer},
+                                      {StepKind::kRelease, 0, 0},
+                                      {StepKind::kFetch, 1, 0},
+                                      {StepKind::kApply, 1, 0},
                                       {StepKind::kRelease, 1, 0}};
   EXPECT_TRUE(schedule.prologue.empty());
   EXPECT_EQ(schedule.pass, expected);

@@ -1,0 +1,79 @@
+// What a machine can do, in numbers: measured by `zerostream probe`, or from data sheets.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/device.h"
+#include "base/dtype.h"
+
+namespace zerostream {
+
+// A rate in units per second, with the spread of its measurements; low and high are 0 where there
+// was one figure only.
+struct Rate {
+  double median = 0;
+  double low = 0;
+  double high = 0;
+};
+
+// Matrix products with weights of one kind: flops per second (2 per multiply-add) by rows of the
+// source.
+struct GemmRates {
+  DType weights = DType::kBF16;  // kI8 and kI4: group-wise
+  bool int8_activations = false;
+  struct Point {
+    int64_t rows = 0;
+    Rate flops;
+  };
+  std::vector<Point> points;  // rows ascending, at least one
+
+  // Seconds of a product, by interpolation between points; outside them by the nearest.
+  double seconds(int64_t rows, int64_t outputs, int64_t inputs) const;
+};
+
+struct HardwareProfile {
+  std::string name;
+  std::string source;  // how the figures came about, for people
+  DeviceKind device = DeviceKind::kCpu;
+
+  struct Storage {
+    Rate read;                   // bytes/s, direct, large blocks, many in flight
+    Rate write;                  // bytes/s
+    double latency_seconds = 0;  // of one small read
+  };
+  struct Memory {
+    int64_t bytes = 0;
+    Rate read;  // bytes/s
+  };
+  // Between host memory and a device of its own; absent on a CPU.
+  struct Link {
+    Rate to_device;    // bytes/s, pinned, one device alone
+    Rate from_device;  // bytes/s
+    // Share of to_device that each of N devices keeps when all copy at once; index N - 1.
+    std::vector<double> sharing;
+  };
+  struct Compute {
+    Memory memory;  // the device's own; on a CPU the host's
+    std::vector<GemmRates> gemm;
+    Rate attention;             // bytes of K and V per second, decode attention
+    double launch_seconds = 0;  // fixed cost of one fused operation
+  };
+  std::optional<Storage> storage;
+  Memory host;
+  std::optional<Link> link;
+  Compute compute;
+  std::optional<Rate> peer_link;  // bytes/s into one device of an all-gather over N devices
+
+  // The rates for weights of `dtype`; the nearest kind that the profile has where it lacks them.
+  const GemmRates& gemm(DType weights, bool int8_activations) const;
+};
+
+// YAML, one profile a file; docs/hardware-profiles.md has every key. Errors of reading: UsageError
+// with file, line and key, as for run files; IoError.
+HardwareProfile read_hardware_profile(const std::string& path);
+std::string hardware_profile_text(const HardwareProfile& profile);
+
+}  // namespace zerostream
