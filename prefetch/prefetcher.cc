@@ -77,6 +77,8 @@ struct Prefetcher::Impl {
   void reclaim();
   void start_rows();
   void start_fetches();
+  void read_into_slot(Ticket& ticket);
+  void finish_piece(Ticket& ticket, std::exception_ptr error);
   Ticket* next_fetch();
   void finish_fetch(Ticket& ticket, std::exception_ptr error);
   void finish_row(std::exception_ptr error);
@@ -90,6 +92,8 @@ struct Prefetcher::Impl {
   Device& device_;
   std::string notes_;
   Buffer memory_;
+  std::byte* const ring_;
+  const int64_t ring_bytes_;
   std::unique_ptr<IoEngine> engine_;
   const std::string engine_name_ = engine_->name();
   const std::shared_ptr<EventFd> wake_ = std::make_shared<EventFd>();
@@ -123,10 +127,14 @@ Prefetcher::Impl::Impl(Device& device, const PrefetcherOptions& options,
     : options_(options),
       device_(device),
       notes_(skipped),
-      memory_(device.allocate(round_up(options.ring_bytes, kPageBytes))),
+      memory_(options.ring_memory == nullptr
+                  ? device.allocate(round_up(options.ring_bytes, kPageBytes))
+                  : Buffer()),
+      ring_(options.ring_memory == nullptr ? memory_.data() : options.ring_memory),
+      ring_bytes_(options.ring_memory == nullptr ? memory_.size() : options.ring_bytes),
       engine_(std::move(engine)),
       queue_(std::in_place, *engine_, options.transfer),
-      slots_(memory_.size(), options.prefetch_depth + 1) {
+      slots_(ring_bytes_, options.prefetch_depth + 1) {
   if (!device.shares_host_memory())
     staging_.emplace(
         device, *wake_,
@@ -135,7 +143,7 @@ Prefetcher::Impl::Impl(Device& device, const PrefetcherOptions& options,
         [this](Ticket& ticket, std::exception_ptr error) { finish_fetch(ticket, error); });
   const std::string refused = staging_
                                   ? engine_->register_buffer(staging_->memory(), staging_->bytes())
-                                  : engine_->register_buffer(memory_.data(), memory_.size());
+                                  : engine_->register_buffer(ring_, ring_bytes_);
   if (!refused.empty()) add_note(notes_, "buffers not registered: " + refused);
   watch(wake_events_);
   watch(engine_events_);
@@ -157,7 +165,8 @@ Prefetcher::Impl::~Impl() {
 }
 
 FetchTicket Prefetcher::Impl::submit(const FetchRequest& request) {
-  require(request.bytes <= memory_.size(), "a segment is no larger than the ring");
+  require(request.bytes <= ring_bytes_, "a segment is no larger than the ring");
+  require(request.pieces.empty() || !staging_, "pieces are read into host memory");
   require(request.offset % kPageBytes == 0, "a segment begins at a page");
   std::shared_ptr<Ticket> ticket;
   {
@@ -263,15 +272,34 @@ void Prefetcher::Impl::start_fetches() {
       staging_->fill(*queue_);
       continue;
     }
-    queue_->submit({.file = ticket->request.file,
-                    .offset = ticket->request.offset,
-                    .data = ticket->slot(),
-                    .bytes = ticket->request.bytes,
-                    .done = [this, ticket](std::exception_ptr error) {
-                      ticket->reading = false;
-                      finish_fetch(*ticket, error);
-                    }});
+    read_into_slot(*ticket);
   }
+}
+
+void Prefetcher::Impl::read_into_slot(Ticket& ticket) {
+  const FetchRequest& request = ticket.request;
+  const FilePiece whole{0, request.bytes};
+  const std::span<const FilePiece> pieces =
+      request.pieces.empty() ? std::span(&whole, 1) : request.pieces;
+  ticket.pieces_left = std::ssize(pieces);
+  ticket.piece_error = nullptr;
+  std::byte* target = ticket.slot();
+  for (const FilePiece& piece : pieces) {
+    queue_->submit(
+        {.file = request.file,
+         .offset = request.offset + piece.offset,
+         .data = target,
+         .bytes = piece.bytes,
+         .done = [this, &ticket](std::exception_ptr error) { finish_piece(ticket, error); }});
+    target += piece.bytes;
+  }
+}
+
+void Prefetcher::Impl::finish_piece(Ticket& ticket, std::exception_ptr error) {
+  if (ticket.piece_error == nullptr) ticket.piece_error = std::move(error);
+  if (--ticket.pieces_left > 0) return;
+  ticket.reading = false;
+  finish_fetch(ticket, ticket.piece_error);
 }
 
 // The next queued ticket, now with a slot; null if none may start.
@@ -286,7 +314,7 @@ Ticket* Prefetcher::Impl::next_fetch() {
   Ticket& ticket = *queued_.front();
   const std::optional<int64_t> offset = slots_.take(ticket.request.bytes);
   if (!offset) return nullptr;
-  ticket.start(memory_.data() + *offset);
+  ticket.start(ring_ + *offset);
   held_.splice(held_.end(), queued_, queued_.begin());
   ++counters_.fetches;
   return &ticket;

@@ -35,12 +35,21 @@ class Fetch {
 
 using FetchTicket = std::shared_ptr<Fetch>;
 
-// A run of a file to be fetched into a slot. `offset` is 4 KiB aligned; the file outlives the
-// prefetcher.
+// A run of a file, counted from the offset of the fetch that it belongs to.
+struct FilePiece {
+  int64_t offset = 0;  // multiple of 4 KiB
+  int64_t bytes = 0;   // multiple of 4 KiB
+};
+
+// What is fetched into one slot: a run of a file, or several. `offset` is 4 KiB aligned; the file
+// outlives the prefetcher.
 struct FetchRequest {
   const File* file = nullptr;
   int64_t offset = 0;
-  int64_t bytes = 0;
+  int64_t bytes = 0;  // of all pieces together
+  // Land one behind the other in the slot; must stay until the fetch is released. Empty: one piece
+  // at `offset`. Only for devices that share host memory.
+  std::span<const FilePiece> pieces = {};
 };
 
 // One row (of an embedding table) to be read into memory at `target`, which has room for
@@ -62,6 +71,8 @@ struct PrefetcherOptions {
   int queue_depth = 16;  // requests in flight
   // Device memory for slots; at least the largest segment. Counted in the plan.
   int64_t ring_bytes = 0;
+  // Device memory of ring_bytes to use for slots, which outlives the prefetcher; null: allocated.
+  std::byte* ring_memory = nullptr;
   // Most segments that hold slots ahead of the one in use; 0: fetched only when waited for.
   int prefetch_depth = 4;
   // Host memory that reads pass through where the device has memory of its own; else unused.

@@ -45,7 +45,9 @@ class Ticket final : public Fetch {
   std::byte* slot() const;
 
   FetchRequest request;
-  bool reading = false;  // bytes may still arrive in the slot
+  bool reading = false;            // bytes may still arrive in the slot
+  int64_t pieces_left = 0;         // of a fetch that is read into its slot
+  std::exception_ptr piece_error;  // of the first piece that failed
   StagedPart staged;
 
  private:

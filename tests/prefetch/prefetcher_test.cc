@@ -177,6 +177,27 @@ TEST_P(PrefetcherTest, SegmentAsLargeAsTheRing) {
 }
 
 // A slow reader finds its bytes, and then its own marks, untouched while fetches go on around it.
+TEST_P(PrefetcherTest, PiecesOfAFileLandOneBehindTheOther) {
+  if (!GetParam().shares_memory) GTEST_SKIP() << "pieces are for shared memory";
+  PrefetcherOptions given = options(1, 16);
+  Buffer ring = device_->allocate(given.ring_bytes);
+  given.ring_memory = ring.data();
+  prefetcher_ = std::make_unique<Prefetcher>(*device_, given, make_engine());
+  const std::vector<FilePiece> pieces = {{3 * kPage, 2 * kPage}, {0, kPage}, {6 * kPage, kPage}};
+  for (int i = 0; i < 5; ++i) {
+    const FetchTicket ticket = prefetcher_->submit(
+        {.file = &file_, .offset = i * kPage, .bytes = 4 * kPage, .pieces = pieces});
+    std::byte* data = arrive(ticket);
+    EXPECT_GE(data, ring.data());
+    EXPECT_LE(data + 4 * kPage, ring.data() + ring.size());
+    for (const FilePiece& piece : pieces) {
+      EXPECT_EQ(std::memcmp(data, bytes_.data() + i * kPage + piece.offset, piece.bytes), 0);
+      data += piece.bytes;
+    }
+    prefetcher_->release(ticket);
+  }
+}
+
 TEST_P(PrefetcherTest, SlotIsNotReusedBeforeItsRelease) {
   start(3, 23);
   std::deque<FetchTicket> tickets;
