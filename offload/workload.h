@@ -1,9 +1,13 @@
 // What a job asks of the engine, in numbers: what a plan is made for.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <string>
 
 namespace zerostream {
+
+struct RowContext;
 
 struct Workload {
   int64_t rows = 0;  // 0: unknown, without end
@@ -14,5 +18,13 @@ struct Workload {
 
   double mean_row_tokens() const { return mean_prompt_tokens + mean_new_tokens; }
 };
+
+// Reads the rows of a regular file and tokenises up to a thousand of them, spread evenly over it.
+// Means are those of this sample, each row taken to write all of the tokens that it may. The
+// longest are never underestimated: a row outside of the sample is taken to have a token for every
+// byte of its prompt, within the model's context. Rows that are wrong do not count. Stops early,
+// with what it has, once `stop` is true. Throws IoError.
+Workload measure_workload(const std::string& input, const RowContext& context,
+                          const std::atomic<bool>& stop);
 
 }  // namespace zerostream
