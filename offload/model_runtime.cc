@@ -27,6 +27,7 @@ struct ModelRuntime::State {
   File weights;
   std::optional<ResidentWeights> resident;
   std::optional<KvPool> kv;
+  std::optional<KvBlocks> kv_blocks;
   std::optional<Prefetcher> prefetcher;
   std::optional<LayerScheduler> scheduler;
 
@@ -80,6 +81,7 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
   state.load(device, options);
   state.kv.emplace(store.config(), store.layout().compute_dtype, options.block_tokens,
                    state.plan.kv_blocks, device);
+  state.kv_blocks.emplace(state.plan.kv_blocks, options.block_tokens);
 
   Schedule schedule =
       make_schedule(store.segments(), {state.plan.resident, state.plan.prefetch_depth});
@@ -101,6 +103,7 @@ ModelRuntime::~ModelRuntime() = default;
 const PackedStore& ModelRuntime::store() const { return state_->store; }
 const MemoryPlan& ModelRuntime::plan() const { return state_->plan; }
 KvPool& ModelRuntime::kv() { return *state_->kv; }
+KvBlocks& ModelRuntime::kv_blocks() { return *state_->kv_blocks; }
 LayerScheduler& ModelRuntime::scheduler() { return *state_->scheduler; }
 
 int64_t ModelRuntime::max_context() const {

@@ -8,6 +8,7 @@
 #include "base/device.h"
 #include "base/kernels.h"
 #include "nvme/io_engine.h"
+#include "offload/kv_blocks.h"
 #include "offload/kv_pool.h"
 #include "offload/layer_scheduler.h"
 #include "offload/memory_plan.h"
@@ -23,6 +24,7 @@ struct RuntimeOptions {
   int32_t max_sequences = 0;    // rows in a pass; 0: from memory
   int32_t token_budget = 0;     // tokens in a pass; 0: from memory
   int32_t block_tokens = 16;    // positions in a KV block
+  bool share_prefixes = true;   // rows that begin with the same tokens share their KV blocks
   int32_t prefetch_depth = -1;  // segments fetched ahead; -1: chosen, 0: no overlap
   IoEngineKind io_engine = IoEngineKind::kAuto;
   int32_t queue_depth = 16;               // requests in flight
@@ -45,6 +47,7 @@ class ModelRuntime {
   const PackedStore& store() const;
   const MemoryPlan& plan() const;
   KvPool& kv();
+  KvBlocks& kv_blocks();  // who holds which block of kv()
   LayerScheduler& scheduler();
   // The longest prompt + output of one row: what the KV memory holds, at most the model's own
   // limit.

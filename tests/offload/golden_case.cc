@@ -91,8 +91,9 @@ std::vector<GenerationResult> generate_all(Generator& generator,
 
 std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32_t>& tokens,
                                   const std::vector<int32_t>& positions, int32_t chunk) {
-  const std::vector<int32_t> blocks =
-      runtime.kv().take(runtime.kv().blocks_for(static_cast<int64_t>(tokens.size())));
+  KvBlocks& kv = runtime.kv_blocks();
+  std::vector<int32_t> blocks(kv.blocks_for(static_cast<int64_t>(tokens.size())));
+  for (int32_t& block : blocks) block = kv.take();
   std::vector<float> logits;
   for (int32_t begin = 0; begin < static_cast<int32_t>(tokens.size()); begin += chunk) {
     const int32_t count = std::min<int32_t>(chunk, static_cast<int32_t>(tokens.size()) - begin);
@@ -112,7 +113,7 @@ std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32
       logits.insert(logits.end(), view.row_as<float>(i), view.row_as<float>(i) + view.cols);
     }
   }
-  runtime.kv().give_back(blocks);
+  kv.release(blocks);
   return logits;
 }
 
