@@ -3,51 +3,59 @@
 
 #include <cstdint>
 #include <mutex>
-#include <string>
+#include <span>
 #include <string_view>
 #include <vector>
 
 namespace zerostream {
 
+// In the order in which people look at them.
 enum class Track : uint8_t {
   kPass,     // a pass from end to end
+  kCompute,  // the device's compute stream
+  kWait,     // the compute stream had nothing to do
   kRead,     // storage to memory: one fetch of a segment
   kCopy,     // host memory to device
   kKvRead,   // KV blocks into memory
   kKvWrite,  // KV blocks to storage
-  kCompute,  // the device's compute stream
-  kWait,     // the compute stream had nothing to do
 };
+inline constexpr int kTracks = 7;
+
+// For people: "pass", "compute", "KV read", ...
+std::string_view track_name(Track track);
 
 // Nanoseconds of the steady clock.
 int64_t timeline_now_ns();
 
 struct TimelineSpan {
-  Track track = Track::kPass;
   int64_t begin_ns = 0;
   int64_t end_ns = 0;
-  int32_t pass = 0;    // the pass that was being computed
-  char name[44] = {};  // cut where longer
+  Track track = Track::kPass;
+  char name[47] = {};  // ends with 0; cut where longer
 };
 
 // Collects spans in memory that it takes once: nothing is allocated while it collects. When it is
-// full, later spans are counted and dropped.
+// full, later spans are counted and dropped until somebody takes what is there.
 //
-// Threads: add() from any; the rest from one, when nothing is being added.
+// Those who measure hold a Timeline*, null where nobody wants to know: then they do not even look
+// at the clock.
+//
+// Threads: add() from any, also from a stream's host task; take() from one, at any time.
 class Timeline {
  public:
   explicit Timeline(int64_t max_spans);
-  void set_pass(int32_t pass);
   void add(Track track, std::string_view name, int64_t begin_ns, int64_t end_ns);
-  const std::vector<TimelineSpan>& spans() const { return spans_; }
-  int64_t dropped() const { return dropped_; }
+  // What was added since the last call, nearly in the order of their ends. Valid until the next
+  // call.
+  std::span<const TimelineSpan> take();
+  int64_t dropped() const;
 
  private:
-  std::mutex mutex_;
-  std::vector<TimelineSpan> spans_;
-  int64_t max_spans_;
-  int64_t dropped_ = 0;
-  int32_t pass_ = 0;
+  const size_t max_spans_;
+  mutable std::mutex mutex_;
+  std::vector<TimelineSpan> adding_;  // protected by mutex_
+  int64_t dropped_ = 0;               // protected by mutex_
+  std::vector<TimelineSpan> taken_;   // of who takes
 };
 
 }  // namespace zerostream

@@ -124,6 +124,7 @@ bool TransferQueue::State::take_block(Line& line) {
   if (line.first == kNone) return false;
   const int owner = line.first;
   Job& from = job(owner);
+  if (from.next == 0 && from.transfer.begun) from.transfer.begun();
   const int index = free_blocks.back();
   free_blocks.pop_back();
   block(index) = {

@@ -36,6 +36,8 @@ struct Transfer {
   // null on success, else an IoError with path, offset, bytes and errno (0 for a file that ends too
   // early).
   std::function<void(std::exception_ptr error)> done = nullptr;
+  // Called, if given, when the first block goes to the engine; it must not submit or throw.
+  std::function<void()> begun = nullptr;
 };
 
 // Cuts transfers into blocks, keeps the engine's queue full in order of submission, resumes short

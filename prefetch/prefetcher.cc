@@ -139,7 +139,8 @@ Prefetcher::Impl::Impl(Device& device, const PrefetcherOptions& options,
     staging_.emplace(
         device, *wake_,
         StagingOptions{.pinned_bytes = options.pinned_bytes,
-                       .piece_bytes = options.transfer.block_size},
+                       .piece_bytes = options.transfer.block_size,
+                       .timeline = options.timeline},
         [this](Ticket& ticket, std::exception_ptr error) { finish_fetch(ticket, error); });
   const std::string refused = staging_
                                   ? engine_->register_buffer(staging_->memory(), staging_->bytes())
@@ -199,7 +200,13 @@ double Prefetcher::Impl::read_rows(std::span<const RowRequest> rows) {
   rows_done_.wait(lock, [&] { return batch.left == 0; });
   rows_ = nullptr;
   if (batch.error != nullptr) std::rethrow_exception(batch.error);
-  return seconds_since(begin);
+  const double seconds = seconds_since(begin);
+  if (options_.timeline != nullptr) {
+    const int64_t now = timeline_now_ns();
+    options_.timeline->add(options_.read_track, "rows", now - static_cast<int64_t>(1e9 * seconds),
+                           now);
+  }
+  return seconds;
 }
 
 PrefetchCounters Prefetcher::Impl::counters() const {
@@ -290,7 +297,8 @@ void Prefetcher::Impl::read_into_slot(Ticket& ticket) {
          .offset = request.offset + piece.offset,
          .data = target,
          .bytes = piece.bytes,
-         .done = [this, &ticket](std::exception_ptr error) { finish_piece(ticket, error); }});
+         .done = [this, &ticket](std::exception_ptr error) { finish_piece(ticket, error); },
+         .begun = note_begin(ticket, options_.timeline)});
     target += piece.bytes;
   }
 }
@@ -321,6 +329,9 @@ Ticket* Prefetcher::Impl::next_fetch() {
 }
 
 void Prefetcher::Impl::finish_fetch(Ticket& ticket, std::exception_ptr error) {
+  if (options_.timeline != nullptr && error == nullptr)
+    options_.timeline->add(options_.read_track, ticket.request.name, ticket.read_begin_ns,
+                           timeline_now_ns());
   std::lock_guard lock(mutex_);
   counters_.bytes_read = queue_->bytes_done();
   if (error == nullptr) return ticket.succeed();

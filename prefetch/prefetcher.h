@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/device.h"
+#include "base/timeline.h"
 #include "nvme/file.h"
 #include "nvme/io_engine.h"
 #include "nvme/transfer.h"
@@ -50,6 +52,7 @@ struct FetchRequest {
   // Land one behind the other in the slot; must stay until the fetch is released. Empty: one piece
   // at `offset`. Only for devices that share host memory.
   std::span<const FilePiece> pieces = {};
+  std::string_view name = {};  // in timelines; must stay as the pieces must
 };
 
 // One row (of an embedding table) to be read into memory at `target`, which has room for
@@ -78,6 +81,11 @@ struct PrefetcherOptions {
   // Host memory that reads pass through where the device has memory of its own; else unused.
   // Counted in the plan.
   int64_t pinned_bytes = int64_t{64} << 20;
+  // Where not null: gets a span on `read_track` for every fetch, from its first request in flight
+  // to the end of the last one, and for rows; and one on kCopy for every piece that a copy stream
+  // moves. Outlives the prefetcher.
+  Timeline* timeline = nullptr;
+  Track read_track = Track::kRead;
 };
 
 struct PrefetchCounters {

@@ -23,6 +23,7 @@ int64_t piece_size(const StagingOptions& options) {
 
 Staging::Staging(Device& device, EventFd& wake, StagingOptions options, Done done)
     : piece_bytes_(piece_size(options)),
+      timeline_(options.timeline),
       wake_(wake),
       done_(std::move(done)),
       memory_(device.allocate_pinned(options.pinned_bytes / piece_bytes_ * piece_bytes_)),
@@ -72,7 +73,7 @@ void Staging::read_piece(TransferQueue& queue, int buffer) {
   Ticket& ticket = *waiting_.front();
   StagedPart& part = ticket.staged;
   const int64_t bytes = std::min(piece_bytes_, ticket.request.bytes - part.next);
-  pieces_[static_cast<size_t>(buffer)] = {&ticket, part.next, bytes};
+  pieces_[static_cast<size_t>(buffer)] = {&ticket, part.next, bytes, 0};
   part.next += bytes;
   part.more = part.next < ticket.request.bytes;
   ++part.buffers;
@@ -82,11 +83,12 @@ void Staging::read_piece(TransferQueue& queue, int buffer) {
                 .offset = ticket.request.offset + part.next - bytes,
                 .data = buffer_data(buffer),
                 .bytes = bytes,
-                .done = [this, buffer](std::exception_ptr error) { copy_piece(buffer, error); }});
+                .done = [this, buffer](std::exception_ptr error) { copy_piece(buffer, error); },
+                .begun = note_begin(ticket, timeline_)});
 }
 
 void Staging::copy_piece(int buffer, std::exception_ptr error) {
-  const Piece& piece = pieces_[static_cast<size_t>(buffer)];
+  Piece& piece = pieces_[static_cast<size_t>(buffer)];
   Ticket& ticket = *piece.ticket;
   StagedPart& part = ticket.staged;
   --part.reads;
@@ -95,13 +97,27 @@ void Staging::copy_piece(int buffer, std::exception_ptr error) {
     if (part.more) std::erase(waiting_, &ticket);
     part.more = false;
   }
-  if (part.error == nullptr)
+  if (part.error == nullptr) {
+    if (timeline_ != nullptr) piece.copy_from_ns = timeline_now_ns();
     stream_->copy(ticket.slot() + piece.begin, buffer_data(buffer), piece.bytes);
+  }
   const bool last = part.reads == 0 && !part.more;
   if (last && part.error == nullptr) stream_->record(*ticket.ready_event());
   // After the record, so that the event has passed when the ticket is used again.
-  stream_->run_on_host([this, buffer] { give_back(buffer); });
+  stream_->run_on_host([this, buffer] {
+    if (timeline_ != nullptr) note_copy(buffer);
+    give_back(buffer);
+  });
   if (last) done_(ticket, part.error);
+}
+
+// A copy begins when it is enqueued or when the one before it ends.
+void Staging::note_copy(int buffer) {
+  const Piece& piece = pieces_[static_cast<size_t>(buffer)];
+  if (piece.copy_from_ns == 0) return;
+  const int64_t begin_ns = std::max(piece.copy_from_ns, copied_at_ns_);
+  copied_at_ns_ = timeline_now_ns();
+  timeline_->add(Track::kCopy, piece.ticket->request.name, begin_ns, copied_at_ns_);
 }
 
 void Staging::give_back(int buffer) {

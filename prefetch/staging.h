@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/device.h"
+#include "base/timeline.h"
 #include "nvme/event_fd.h"
 #include "nvme/transfer.h"
 #include "prefetch/ticket.h"
@@ -16,8 +17,9 @@
 namespace zerostream {
 
 struct StagingOptions {
-  int64_t pinned_bytes = 0;  // of all buffers together
-  int64_t piece_bytes = 0;   // of one buffer: read, copied and given back as a whole
+  int64_t pinned_bytes = 0;      // of all buffers together
+  int64_t piece_bytes = 0;       // of one buffer: read, copied and given back as a whole
+  Timeline* timeline = nullptr;  // gets a span for every copy; may be null
 };
 
 // Reads segments piece by piece into pinned buffers and copies each piece on to its slot, on a copy
@@ -46,14 +48,17 @@ class Staging {
     Ticket* ticket = nullptr;
     int64_t begin = 0;
     int64_t bytes = 0;
+    int64_t copy_from_ns = 0;  // when the copy was enqueued, for the timeline; 0: none was
   };
   void take_back();
   void read_piece(TransferQueue& queue, int buffer);
   void copy_piece(int buffer, std::exception_ptr error);
+  void note_copy(int buffer);  // the copy stream's
   void give_back(int buffer);  // any thread
   std::byte* buffer_data(int buffer) const { return memory_.data() + buffer * piece_bytes_; }
 
   const int64_t piece_bytes_;
+  Timeline* const timeline_;
   EventFd& wake_;
   const Done done_;
   Buffer memory_;
@@ -63,6 +68,7 @@ class Staging {
   std::vector<int> back_;         // being taken back
   std::mutex mutex_;
   std::vector<int> returned_;  // protected by mutex_
+  int64_t copied_at_ns_ = 0;   // the last copy's end, of the copy stream's tasks
   std::unique_ptr<Stream> stream_;
 };
 

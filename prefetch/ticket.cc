@@ -39,6 +39,7 @@ std::byte* Ticket::data() const {
 void Ticket::begin(const FetchRequest& fetch_request) {
   request = fetch_request;
   reading = false;
+  read_begin_ns = 0;
   std::lock_guard lock(mutex_);
   state_ = FetchState::kQueued;
   slot_ = nullptr;
@@ -90,6 +91,13 @@ bool Ticket::wanted() const {
 std::byte* Ticket::slot() const {
   std::lock_guard lock(mutex_);
   return slot_;
+}
+
+std::function<void()> note_begin(Ticket& ticket, const Timeline* timeline) {
+  if (timeline == nullptr) return {};
+  return [&ticket] {
+    if (ticket.read_begin_ns == 0) ticket.read_begin_ns = timeline_now_ns();
+  };
 }
 
 }  // namespace zerostream

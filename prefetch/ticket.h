@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -48,6 +49,7 @@ class Ticket final : public Fetch {
   bool reading = false;            // bytes may still arrive in the slot
   int64_t pieces_left = 0;         // of a fetch that is read into its slot
   std::exception_ptr piece_error;  // of the first piece that failed
+  int64_t read_begin_ns = 0;       // of the first request, for timelines; 0: none yet
   StagedPart staged;
 
  private:
@@ -64,5 +66,8 @@ class Ticket final : public Fetch {
   bool released_ = true;
   std::exception_ptr error_;
 };
+
+// What a transfer of the ticket does when it begins: nothing without a timeline.
+std::function<void()> note_begin(Ticket& ticket, const Timeline* timeline);
 
 }  // namespace zerostream

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <deque>
 #include <future>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -357,6 +358,45 @@ TEST_P(PrefetcherTest, AllocatesNothingInItsSteadyState) {
   for (int i = 0; i < 5; ++i) pass(4);
   // 320 fetches; a pool may still find that it was never as busy before.
   EXPECT_LT(allocations() - before, 16);
+}
+
+TEST_P(PrefetcherTest, TellsItsTimelineWhatItReadAndCopied) {
+  Timeline timeline(1000);
+  PrefetcherOptions options = this->options(2, 64);
+  options.timeline = &timeline;
+  options.read_track = Track::kKvRead;
+  const int64_t start_ns = timeline_now_ns();
+  prefetcher_ = std::make_unique<Prefetcher>(*device_, options, make_engine());
+  const std::vector<std::string> names = {"a", "b", "c", "d"};
+  for (size_t i = 0; i < names.size(); ++i) {
+    const FetchTicket ticket =
+        prefetcher_->submit({.file = &file_, .offset = 0, .bytes = 10 * kPage, .name = names[i]});
+    arrive(ticket);
+    prefetcher_->release(ticket);
+  }
+  Buffer staging = allocate_host(kPage);
+  const RowRequest row{&file_, 0, 100, staging.data()};
+  prefetcher_->read_rows({&row, 1});
+  prefetcher_.reset();  // copies have passed
+
+  std::vector<std::string> read;
+  std::map<std::string, int> copies;
+  int64_t copied_ns = 0;
+  for (const TimelineSpan& span : timeline.take()) {
+    EXPECT_GE(span.begin_ns, start_ns);
+    EXPECT_LE(span.begin_ns, span.end_ns);
+    if (span.track == Track::kKvRead) {
+      read.emplace_back(span.name);
+    } else {
+      ASSERT_EQ(span.track, Track::kCopy);
+      EXPECT_GE(span.begin_ns, copied_ns) << "a copy stream does one thing at a time";
+      copied_ns = span.end_ns;
+      ++copies[span.name];
+    }
+  }
+  EXPECT_THAT(read, testing::ElementsAre("a", "b", "c", "d", "rows"));
+  const std::map<std::string, int> pieces = {{"a", 3}, {"b", 3}, {"c", 3}, {"d", 3}};
+  EXPECT_EQ(copies, (GetParam().shares_memory ? std::map<std::string, int>() : pieces));
 }
 
 TEST_P(PrefetcherTest, NamesItsEngineAndWhatItSkipped) {
