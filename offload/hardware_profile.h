@@ -39,10 +39,18 @@ struct HardwareProfile {
   std::string source;  // how the figures came about, for people
   DeviceKind device = DeviceKind::kCpu;
 
+  // How reading went with one engine and block size.
+  struct ReadMode {
+    std::string engine;
+    bool direct = true;
+    int64_t block_size = 0;  // bytes
+    Rate rate;               // bytes/s
+  };
   struct Storage {
-    Rate read;                   // bytes/s, direct, large blocks, many in flight
-    Rate write;                  // bytes/s
-    double latency_seconds = 0;  // of one small read
+    Rate read;                    // bytes/s, direct, large blocks, many in flight
+    Rate write;                   // bytes/s; median 0: not known
+    double latency_seconds = 0;   // of one small read
+    std::vector<ReadMode> modes;  // what was tried, for people; may be empty
   };
   struct Memory {
     int64_t bytes = 0;
