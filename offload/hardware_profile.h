@@ -51,6 +51,9 @@ struct HardwareProfile {
     Rate write;                   // bytes/s; median 0: not known
     double latency_seconds = 0;   // of one small read
     std::vector<ReadMode> modes;  // what was tried, for people; may be empty
+    // Share of `read` that each of N processes keeps when all read at once; index N - 1. Beyond
+    // its end: 1 / N.
+    std::vector<double> sharing;
   };
   struct Memory {
     int64_t bytes = 0;
@@ -80,7 +83,7 @@ struct HardwareProfile {
 };
 
 // YAML, one profile a file; docs/hardware-profiles.md has every key. Errors of reading: UsageError
-// with file, line and key, as for run files; IoError.
+// with file, line and key, as for run files.
 HardwareProfile read_hardware_profile(const std::string& path);
 std::string hardware_profile_text(const HardwareProfile& profile);
 
