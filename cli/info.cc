@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -32,21 +33,48 @@ OrderedJson model_info(const ModelConfig& config) {
           {"tie_word_embeddings", config.tie_word_embeddings}};
 }
 
+// Bits that the layers' matrices take in the store for each of their weights: scales, zeros and
+// padding count.
+double bits_per_weight(const PackedStore& store) {
+  int64_t bits = 0, weights = 0;
+  for (const Segment& segment : store.segments()) {
+    for (const StoredMatrix& matrix : segment.matrices) {
+      if (matrix.layer == kNoLayer) continue;
+      bits += matrix.bytes() * 8;
+      weights += matrix.outputs * matrix.inputs * (matrix.gated ? 2 : 1);
+    }
+  }
+  return weights == 0 ? 0 : static_cast<double>(bits) / static_cast<double>(weights);
+}
+
+OrderedJson format_info(const PackedStore& store) {
+  const StoreFormat& format = store.format();
+  OrderedJson info = {{"dtype", dtype_name(format.dtype)}};
+  if (format.quantised()) {
+    info["group_size"] = format.group_size;
+    info["asymmetric"] = format.has_zeros;
+    info["quantised_head"] = format.quantised_head;
+    info["compute_dtype"] = dtype_name(format.compute_dtype);
+  }
+  info["bits_per_weight"] = std::round(bits_per_weight(store) * 100) / 100;
+  return info;
+}
+
 OrderedJson store_info(const PackedStore& store) {
   int64_t bytes = store.vectors_segment().bytes, largest = 0;
   for (const Segment& segment : store.segments()) {
     bytes += segment.bytes;
     largest = std::max(largest, segment.bytes);
   }
-  return {{"kind", "packed store"},
-          {"path", store.path()},
-          {"model", model_info(store.config())},
-          {"dtype", dtype_name(store.layout().dtype)},
-          {"bytes", bytes},
-          {"segments", store.segments().size()},
-          {"largest_segment_bytes", largest},
-          {"tokenizer", store.has_tokenizer()},
-          {"fingerprint", store.fingerprint()}};
+  OrderedJson info = {
+      {"kind", "packed store"}, {"path", store.path()}, {"model", model_info(store.config())}};
+  info.update(format_info(store));
+  info.update({{"bytes", bytes},
+               {"segments", store.segments().size()},
+               {"largest_segment_bytes", largest},
+               {"tokenizer", store.has_tokenizer()},
+               {"fingerprint", store.fingerprint()}});
+  return info;
 }
 
 OrderedJson checkpoint_info(const Checkpoint& checkpoint) {

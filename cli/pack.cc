@@ -1,7 +1,7 @@
 #include "offload/pack.h"
 
-#include <array>
 #include <memory>
+#include <optional>
 
 #include "base/bytes.h"
 #include "cli/commands.h"
@@ -18,16 +18,15 @@ struct Stopped {};
 
 struct PackFlags {
   std::string source, store, dtype = "auto", layout = "tile64";
-  bool asymmetric = false, dummy_weights = false, overwrite = false;
-  int64_t group_size = 64;
+  bool asymmetric = false, quantise_head = false, dummy_weights = false, overwrite = false;
+  std::optional<int32_t> group_size;
 };
 
 PackOptions pack_options(const PackFlags& flags) {
-  if (flags.asymmetric || flags.group_size != 64 || flags.dtype == "int8" || flags.dtype == "int4")
-    throw UsageError(
-        "quantised stores (--dtype int8 and int4, --group-size, --asymmetric) are not "
-        "supported yet");
   PackOptions options{
+      .group_size = flags.group_size,
+      .asymmetric = flags.asymmetric,
+      .quantise_head = flags.quantise_head,
       .layout = flags.layout == "rows" ? WeightLayout::kRows : WeightLayout::kTile64,
       .dummy_weights = flags.dummy_weights,
       .overwrite = flags.overwrite};
@@ -55,8 +54,7 @@ int pack(const PackFlags& flags) {
   int64_t bytes = store.vectors_segment().bytes;
   for (const Segment& segment : store.segments()) bytes += segment.bytes;
   console.log(LogLevel::kInfo, "packed " + format_bytes(bytes) + " of " +
-                                   std::string(dtype_name(store.layout().dtype)) + " weights into " +
-                                   flags.store);
+                                   format_name(store.format()) + " weights into " + flags.store);
   return 0;
 }
 
@@ -67,10 +65,14 @@ void add_pack(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("pack", "Turns a checkpoint into a packed store");
   command->add_option("SOURCE", flags->source, "Hugging Face folder or GGUF file")->required();
   command->add_option("-o,--output", flags->store, "Folder of the store")->required();
-  command->add_option("--dtype", flags->dtype, "auto (as stored), fp32, fp16 or bf16")
+  command->add_option("--dtype", flags->dtype, "auto (as stored), fp32, fp16, bf16, int8 or int4")
       ->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16", "int8", "int4"}));
-  command->add_option("--group-size", flags->group_size, "For quantised weights");
-  command->add_flag("--asymmetric", flags->asymmetric, "For quantised weights");
+  command->add_option("--group-size", flags->group_size,
+                      "Inputs that share a scale, for int8 and int4: 32, 64 (default) or 128");
+  command->add_flag("--asymmetric", flags->asymmetric,
+                    "Groups have zeros of their own, for int8 and int4");
+  command->add_flag("--quantise-head", flags->quantise_head,
+                    "Quantises the head, too, for int8 and int4");
   command->add_option("--layout", flags->layout, "tile64 or rows")
       ->check(CLI::IsMember({"tile64", "rows"}));
   command->add_flag("--dummy-weights", flags->dummy_weights,

@@ -20,6 +20,12 @@ std::optional<Enum> from_name(const std::string& text, Enum last, Name name) {
   return std::nullopt;
 }
 
+bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
+
+bool is_float(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
 // An object of the manifest and where it is, for messages.
 struct Node {
   const Json& json;
@@ -29,7 +35,7 @@ struct Node {
     throw CheckpointError(where + ": \"" + key + "\" " + problem);
   }
   const Json& at(const char* key) const {
-    if (!json.is_object() || !json.contains(key)) fail(key, "is missing");
+    if (!has(key)) fail(key, "is missing");
     return json.at(key);
   }
   int64_t integer(const char* key) const {
@@ -39,8 +45,14 @@ struct Node {
     }
     return value.get<int64_t>();
   }
+  bool has(const char* key) const { return json.is_object() && json.contains(key); }
+  bool flag(const char* key) const {
+    const Json& value = at(key);
+    if (!value.is_boolean()) fail(key, "is neither true nor false");
+    return value.get<bool>();
+  }
   int32_t layer() const {
-    if (!json.is_object() || !json.contains("layer")) return kNoLayer;
+    if (!has("layer")) return kNoLayer;
     const int64_t value = integer("layer");
     if (value > INT32_MAX) fail("layer", "is too large");
     return static_cast<int32_t>(value);
@@ -56,7 +68,12 @@ struct Node {
     return *value;
   }
   uint64_t digest() const { return known("digest", digest_from_hex(text("digest"))); }
-  DType dtype() const { return known("dtype", dtype_from_name(text("dtype"))); }
+  DType dtype(const char* key = "dtype") const { return known(key, dtype_from_name(text(key))); }
+  int32_t group_size() const {
+    const int64_t value = integer("group_size");
+    if (value != 32 && value != 64 && value != 128) fail("group_size", "is not 32, 64 or 128");
+    return static_cast<int32_t>(value);
+  }
   WeightLayout layout() const {
     return known("layout", from_name(text("layout"), WeightLayout::kRows, layout_name));
   }
@@ -80,6 +97,10 @@ Json matrix_json(const StoredMatrix& matrix) {
   json["gated"] = matrix.gated;
   json["dtype"] = dtype_name(matrix.dtype);
   json["layout"] = layout_name(matrix.layout);
+  if (matrix.group_size != 0) {
+    json["group_size"] = matrix.group_size;
+    json["has_zeros"] = matrix.has_zeros;
+  }
   json["inputs"] = matrix.inputs;
   json["output_begin"] = matrix.output_begin;
   json["outputs"] = matrix.outputs;
@@ -92,15 +113,51 @@ StoredMatrix matrix_from(const Node& node) {
   matrix.role =
       node.known("role", from_name(node.text("role"), MatrixRole::kHead, matrix_role_name));
   matrix.layer = node.layer();
-  if (!node.at("gated").is_boolean()) node.fail("gated", "is neither true nor false");
-  matrix.gated = node.at("gated").get<bool>();
+  matrix.gated = node.flag("gated");
   matrix.dtype = node.dtype();
+  if (is_quantised(matrix.dtype)) {
+    matrix.group_size = node.group_size();
+    matrix.has_zeros = node.flag("has_zeros");
+  }
   matrix.layout = node.layout();
   matrix.inputs = node.integer("inputs");
   matrix.output_begin = node.integer("output_begin");
   matrix.outputs = node.integer("outputs");
   matrix.offset = node.integer("offset");
   return matrix;
+}
+
+Json format_json(const StoreFormat& format) {
+  Json json = {{"dtype", dtype_name(format.dtype)},
+               {"compute_dtype", dtype_name(format.compute_dtype)},
+               {"layout", layout_name(format.layout)}};
+  if (!format.quantised()) return json;
+  json["group_size"] = format.group_size;
+  json["has_zeros"] = format.has_zeros;
+  json["quantised_head"] = format.quantised_head;
+  return json;
+}
+
+StoreFormat format_from(const Node& root) {
+  StoreFormat format;
+  format.dtype = root.dtype();
+  format.layout = root.layout();
+  if (is_quantised(format.dtype)) {
+    format.group_size = root.group_size();
+    format.has_zeros = root.flag("has_zeros");
+    format.quantised_head = root.flag("quantised_head");
+    if (format.layout != WeightLayout::kTile64)
+      root.fail("layout", "is not that of quantised weights");
+  }
+  // Stores of version 1 have no compute dtype of their own.
+  const bool given = format.quantised() || root.has("compute_dtype");
+  format.compute_dtype = given ? root.dtype("compute_dtype") : format.dtype;
+  const bool fits = format.quantised()
+                        ? is_float(format.compute_dtype)
+                        : format.compute_dtype == format.dtype && is_float(format.dtype);
+  if (!fits)
+    root.fail(given ? "compute_dtype" : "dtype", "is not possible for weights of this kind");
+  return format;
 }
 
 Json segment_json(const Segment& segment) {
@@ -154,27 +211,28 @@ Json manifest_to_json(const Manifest& manifest) {
     }
     segments.push_back(std::move(json));
   }
-  return {{"format", kFormatName},
-          {"version", kStoreVersion},
-          {"fingerprint", manifest.fingerprint},
-          {"dtype", dtype_name(manifest.dtype)},
-          {"layout", layout_name(manifest.layout)},
-          {"weights_bytes", manifest.contents.file_bytes},
-          {"vectors_segment", std::move(vectors)},
-          {"segments", std::move(segments)}};
+  Json json = format_json(manifest.format);
+  json["format"] = kFormatName;
+  json["version"] = kStoreVersion;
+  json["fingerprint"] = manifest.fingerprint;
+  json["weights_bytes"] = manifest.contents.file_bytes;
+  json["vectors_segment"] = std::move(vectors);
+  json["segments"] = std::move(segments);
+  return json;
 }
 
 Manifest manifest_from_json(const Json& json, const std::string& source) {
   const Node root{json, source};
   if (root.text("format") != kFormatName) root.fail("format", "is not that of a packed store");
-  if (root.integer("version") != kStoreVersion) {
-    root.fail("version", "is " + root.at("version").dump() + ", this program reads version " +
+  const int64_t version = root.integer("version");
+  if (version < kOldestStoreVersion || version > kStoreVersion) {
+    root.fail("version", "is " + std::to_string(version) + ", this program reads versions " +
+                             std::to_string(kOldestStoreVersion) + " to " +
                              std::to_string(kStoreVersion) + "; pack the checkpoint again");
   }
   Manifest manifest;
   manifest.fingerprint = root.text("fingerprint");
-  manifest.dtype = root.dtype();
-  manifest.layout = root.layout();
+  manifest.format = format_from(root);
   SegmentLayout& contents = manifest.contents;
   contents.file_bytes = root.integer("weights_bytes");
   const Node vectors{root.at("vectors_segment"), source + ": vectors_segment"};

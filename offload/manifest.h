@@ -10,15 +10,16 @@
 namespace zerostream {
 
 // Goes up when a reader of the old version could not read the new one.
-inline constexpr int64_t kStoreVersion = 1;
+inline constexpr int64_t kStoreVersion = 2;
+// The oldest that this program reads. Version 1 had no quantised weights.
+inline constexpr int64_t kOldestStoreVersion = 1;
 // Goes up when packing the same checkpoint gives other numbers than before.
 inline constexpr int64_t kPackRecipe = 1;
 
 // The part of the manifest that readers need.
 struct Manifest {
   std::string fingerprint;
-  DType dtype = DType::kF32;
-  WeightLayout layout = WeightLayout::kTile64;
+  StoreFormat format;
   SegmentLayout contents;
 };
 

@@ -96,11 +96,11 @@ class ContentsCheck {
                run.inputs == spec.inputs && run.output_begin == outputs_ && run.outputs > 0 &&
                run.outputs <= spec.outputs - outputs_,
            segment, "holds another matrix, or run of it, than the config asks for");
-    const bool embedding =
-        run.role == MatrixRole::kTokenEmbedding || run.role == MatrixRole::kPositionEmbedding;
-    expect(run.dtype == manifest_.dtype, segment, "has another dtype than the store");
-    expect(run.layout == (embedding ? WeightLayout::kRows : manifest_.layout), segment,
-           "has another layout than the store");
+    const StoredMatrix expected = stored_matrix(spec, manifest_.format);
+    expect(run.dtype == expected.dtype, segment, "has another dtype than the store");
+    expect(run.layout == expected.layout, segment, "has another layout than the store");
+    expect(run.group_size == expected.group_size && run.has_zeros == expected.has_zeros, segment,
+           "is quantised otherwise than the store");
     outputs_ += run.outputs;
     expect(outputs_ == spec.outputs || outputs_ % kPanelOutputs == 0, segment,
            "ends inside of a panel");

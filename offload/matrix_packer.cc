@@ -43,7 +43,9 @@ void refuse_overflow(const PanelSource& source, DType dtype) {
   for (const SourceTensor& tensor : source.sources) {
     names += (names.empty() ? "" : " or ") + tensor.name;
   }
-  throw CheckpointError(names + " holds a number that is too large for " +
+  const bool quantised = dtype == DType::kI8 || dtype == DType::kI4;
+  throw CheckpointError(names + " holds a number that is too large" +
+                        (quantised ? ", or not finite," : "") + " for " +
                         std::string(dtype_name(dtype)) + "; pack with another dtype");
 }
 
@@ -85,7 +87,8 @@ void MatrixPacker::pack_share(const MatrixSpec& spec, const StoredMatrix& run, i
   const bool at_once = !run.gated && !spec.sources.empty() && spec.sources.front().transposed;
   const int64_t step = at_once ? panel_end - panel_begin : 1;
   scratch.rows.resize(static_cast<size_t>(step * kPanelOutputs * run.inputs));
-  scratch.panel.resize(static_cast<size_t>(panel_scratch_bytes(run.inputs, run.dtype)));
+  const PackedWeight weight = run.weight(nullptr);
+  scratch.panel.resize(static_cast<size_t>(panel_scratch_bytes(weight)));
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     if ((panel - panel_begin) % step == 0) {
       const PanelSource source = panel_source(spec, run, panel, step);
@@ -95,11 +98,10 @@ void MatrixPacker::pack_share(const MatrixSpec& spec, const StoredMatrix& run, i
     const PanelSource source = panel_source(spec, run, panel, 1);
     const float* rows =
         scratch.rows.data() + (panel - panel_begin) % step * kPanelOutputs * run.inputs;
-    const bool finite =
-        run.layout == WeightLayout::kTile64
-            ? pack_panel(rows, source.rows, run.inputs, run.dtype, scratch.panel.data(), target)
-            : pack_rows(rows, source.rows, run, target);
-    if (!finite) refuse_overflow(source, run.dtype);
+    const bool fits = run.layout == WeightLayout::kTile64
+                          ? pack_panel(rows, source.rows, weight, scratch.panel.data(), target)
+                          : pack_rows(rows, source.rows, run, target);
+    if (!fits) refuse_overflow(source, run.dtype);
     target += stored_panel_bytes(run);
   }
 }

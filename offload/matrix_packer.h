@@ -9,9 +9,9 @@
 
 namespace zerostream {
 
-// Reads, rounds and lays out runs of matrices, in either layout, on a few threads; the bytes do not
-// depend on how many. Holds a few panels of fp32 per thread, for transposed sources as many as one
-// call packs.
+// Reads, rounds or quantises, and lays out runs of matrices, in either layout, on a few threads;
+// the bytes do not depend on how many. Holds a few panels of fp32 per thread, for transposed
+// sources as many as one call packs.
 //
 // Threads: one caller. `weights` must outlive this. Errors: those of the source; CheckpointError
 // naming the tensor when a number does not fit the dtype.

@@ -106,20 +106,61 @@ void write_store(const Checkpoint& checkpoint, const std::string& folder,
   sync_folder(parent_folder(folder));
 }
 
+void check_not_quantised(DType dtype, const PackOptions& options) {
+  const auto refuse = [&](const std::string& what) {
+    throw UsageError(what + " is for int8 and int4 weights, not for " +
+                     std::string(dtype_name(dtype)));
+  };
+  if (options.group_size.value_or(kDefaultGroupSize) != kDefaultGroupSize) refuse("a group size");
+  if (options.asymmetric) refuse("asymmetric quantisation");
+  if (options.quantise_head) refuse("a quantised head");
+}
+
+void check_quantised(const PackOptions& options) {
+  const int32_t group_size = options.group_size.value_or(kDefaultGroupSize);
+  if (group_size != 32 && group_size != 64 && group_size != 128)
+    throw UsageError("the group size of quantised weights is 32, 64 or 128, not " +
+                     std::to_string(group_size));
+  if (options.layout != WeightLayout::kTile64)
+    throw UsageError("int8 and int4 weights are packed in tiles only: layout rows is for others");
+}
+
 }  // namespace
 
-DType pack_dtype(const Checkpoint& checkpoint, const PackOptions& options) {
-  const DType dtype = options.dtype.value_or(checkpoint.natural_dtype());
-  if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) return dtype;
-  throw UsageError("weights cannot be packed as " + std::string(dtype_name(dtype)) +
-                   ", only as fp32, fp16 or bf16");
+StoreFormat pack_format(DType dtype, DType compute_dtype, const PackOptions& options) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      check_not_quantised(dtype, options);
+      return {.dtype = dtype, .compute_dtype = dtype, .layout = options.layout};
+    case DType::kI8:
+    case DType::kI4:
+      check_quantised(options);
+      return {.dtype = dtype,
+              .compute_dtype = compute_dtype,
+              .layout = options.layout,
+              .group_size = options.group_size.value_or(kDefaultGroupSize),
+              .has_zeros = options.asymmetric,
+              .quantised_head = options.quantise_head};
+    default:
+      throw UsageError("weights cannot be packed as " + std::string(dtype_name(dtype)) +
+                       ", only as fp32, fp16, bf16, int8 or int4");
+  }
+}
+
+StoreFormat pack_format(const Checkpoint& checkpoint, const PackOptions& options) {
+  const DType natural = checkpoint.natural_dtype();
+  return pack_format(options.dtype.value_or(natural),
+                     natural == DType::kF16 ? DType::kF16 : DType::kBF16, options);
 }
 
 std::string pack_fingerprint(const Checkpoint& checkpoint, const PackOptions& options) {
-  return digest_to_hex(digest_of("recipe " + std::to_string(kPackRecipe) + " dtype " +
-                                 std::string(dtype_name(pack_dtype(checkpoint, options))) +
-                                 (options.dummy_weights ? " dummy " : " checkpoint ") +
-                                 checkpoint.fingerprint()));
+  const StoreFormat format = pack_format(checkpoint, options);
+  std::string text = "recipe " + std::to_string(kPackRecipe) + " dtype " + format_name(format);
+  if (format.quantised()) text.append(" with ").append(dtype_name(format.compute_dtype));
+  text += options.dummy_weights ? " dummy " : " checkpoint ";
+  return digest_to_hex(digest_of(text + checkpoint.fingerprint()));
 }
 
 void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
@@ -130,9 +171,8 @@ void pack_into_locked(const Checkpoint& checkpoint, const std::string& folder,
   if (!options.dummy_weights) check_tensors(checkpoint, specs);
   Manifest manifest;
   manifest.fingerprint = pack_fingerprint(checkpoint, options);
-  manifest.dtype = pack_dtype(checkpoint, options);
-  manifest.layout = options.layout;
-  manifest.contents = layout_segments(specs, {.dtype = manifest.dtype, .layout = manifest.layout});
+  manifest.format = pack_format(checkpoint, options);
+  manifest.contents = layout_segments(specs, manifest.format);
 
   const TextFiles files = text_files(checkpoint);
   int64_t needed = manifest.contents.file_bytes;

@@ -82,8 +82,9 @@ PackedStore PackedStore::open(const std::string& folder) {
   const std::string generation_path = path_in(folder, kGenerationConfigFile);
   store.generation_config_ =
       file_exists(generation_path) ? read_json_file(generation_path) : Json::object();
-  store.layout_.dtype = manifest.dtype;
-  store.layout_.compute_dtype = manifest.dtype;
+  store.format_ = manifest.format;
+  store.layout_.dtype = manifest.format.dtype;
+  store.layout_.compute_dtype = manifest.format.compute_dtype;
   store.fingerprint_ = std::move(manifest.fingerprint);
   store.layout_.segments = std::move(manifest.contents.segments);
   store.layout_.vectors_segment = std::move(manifest.contents.vectors_segment);

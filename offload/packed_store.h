@@ -12,6 +12,7 @@
 
 #include "nvme/file.h"
 #include "offload/model_layout.h"
+#include "offload/segment_layout.h"
 
 namespace zerostream {
 
@@ -24,13 +25,14 @@ class PackedStore {
 
   const std::string& path() const { return path_; }
   const ModelLayout& layout() const { return layout_; }
+  const StoreFormat& format() const { return format_; }
   const ModelConfig& config() const { return layout_.config; }
   const Json& config_json() const { return config_json_; }
   const Json& generation_config() const { return generation_config_; }
   const Json& manifest() const { return manifest_; }
   const std::string& fingerprint() const {
     return fingerprint_;
-  }  // of the model: checkpoint, dtype and recipe
+  }  // of the model: checkpoint, format and recipe
   const std::string& weights_path() const { return weights_path_; }
   const std::vector<Segment>& segments() const { return layout_.segments; }
   const Segment& vectors_segment() const { return layout_.vectors_segment; }
@@ -44,6 +46,7 @@ class PackedStore {
  private:
   PackedStore() = default;
   std::string path_, weights_path_, fingerprint_;
+  StoreFormat format_;
   ModelLayout layout_;
   Json config_json_, generation_config_, manifest_;
   std::vector<StoredVector> vectors_;

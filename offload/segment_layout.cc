@@ -49,27 +49,27 @@ bool read_by_row(MatrixRole role) {
   return role == MatrixRole::kTokenEmbedding || role == MatrixRole::kPositionEmbedding;
 }
 
-StoredMatrix stored_run(const MatrixSpec& spec, const SegmentLayoutOptions& options,
-                        int64_t output_begin, int64_t output_end) {
-  StoredMatrix run;
-  run.role = spec.role;
-  run.layer = spec.layer;
-  run.gated = spec.gated;
-  run.dtype = options.dtype;
-  run.layout = read_by_row(spec.role) ? WeightLayout::kRows : options.layout;
-  run.inputs = spec.inputs;
+bool is_quantised(const MatrixSpec& spec, const StoreFormat& format) {
+  if (!format.quantised()) return false;
+  return spec.layer != kNoLayer || (spec.role == MatrixRole::kHead && format.quantised_head);
+}
+
+StoredMatrix stored_run(const MatrixSpec& spec, const StoreFormat& format, int64_t output_begin,
+                        int64_t output_end) {
+  StoredMatrix run = stored_matrix(spec, format);
   run.output_begin = output_begin;
   run.outputs = output_end - output_begin;
   return run;
 }
 
-int64_t stored_bytes(const MatrixSpec& spec, const SegmentLayoutOptions& options) {
-  return round_up(stored_run(spec, options, 0, spec.outputs).bytes(), kSegmentAlignment);
+int64_t stored_bytes(const MatrixSpec& spec, const StoreFormat& format) {
+  return round_up(stored_matrix(spec, format).bytes(), kSegmentAlignment);
 }
 
 class Builder {
  public:
-  explicit Builder(const SegmentLayoutOptions& options) : options_(options) {}
+  Builder(const StoreFormat& format, int64_t max_segment_bytes)
+      : format_(format), max_segment_bytes_(max_segment_bytes) {}
 
   void add_vectors(const std::vector<VectorSpec>& specs) {
     int64_t bytes = 0;
@@ -84,12 +84,12 @@ class Builder {
 
   void add_group(std::span<const MatrixSpec> specs) {
     int64_t bytes = 0;
-    for (const MatrixSpec& spec : specs) bytes += stored_bytes(spec, options_);
-    if (bytes <= options_.max_segment_bytes) {
+    for (const MatrixSpec& spec : specs) bytes += stored_bytes(spec, format_);
+    if (bytes <= max_segment_bytes_) {
       add_whole(specs);
       return;
     }
-    const int64_t target = ceil_div(bytes, ceil_div(bytes, options_.max_segment_bytes));
+    const int64_t target = ceil_div(bytes, ceil_div(bytes, max_segment_bytes_));
     for (const MatrixSpec& spec : specs) add_pieces(spec, target);
   }
 
@@ -111,9 +111,9 @@ class Builder {
     segment.name = group_name(specs.front());
     int64_t bytes = 0;
     for (const MatrixSpec& spec : specs) {
-      StoredMatrix run = stored_run(spec, options_, 0, spec.outputs);
+      StoredMatrix run = stored_matrix(spec, format_);
       run.offset = bytes;
-      bytes += stored_bytes(spec, options_);
+      bytes += stored_bytes(spec, format_);
       segment.matrices.push_back(run);
     }
     place(segment, bytes);
@@ -123,34 +123,62 @@ class Builder {
   // A unit is what is never cut: the 64 outputs of a panel, gated of both sources.
   void add_pieces(const MatrixSpec& spec, int64_t target_bytes) {
     const int64_t units = ceil_div(spec.outputs, kPanelOutputs);
-    const int64_t unit_bytes = stored_run(spec, options_, 0, kPanelOutputs).bytes();
-    if (unit_bytes > options_.max_segment_bytes) {
+    const int64_t unit_bytes = stored_run(spec, format_, 0, kPanelOutputs).bytes();
+    if (unit_bytes > max_segment_bytes_) {
       throw CheckpointError(piece_name(spec) + ": 64 outputs of " + std::to_string(spec.inputs) +
                             " inputs take " + format_bytes(unit_bytes) + ", a segment holds " +
-                            format_bytes(options_.max_segment_bytes));
+                            format_bytes(max_segment_bytes_));
     }
-    int64_t pieces = ceil_div(stored_bytes(spec, options_), target_bytes);
-    while (ceil_div(units, pieces) * unit_bytes > options_.max_segment_bytes) ++pieces;
+    int64_t pieces = ceil_div(stored_bytes(spec, format_), target_bytes);
+    while (ceil_div(units, pieces) * unit_bytes > max_segment_bytes_) ++pieces;
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = units * piece / pieces * kPanelOutputs;
       const int64_t end = std::min(units * (piece + 1) / pieces * kPanelOutputs, spec.outputs);
       Segment segment;
       segment.name = piece_name(spec);
       if (pieces > 1) segment.name.append(".").append(std::to_string(piece));
-      segment.matrices.push_back(stored_run(spec, options_, begin, end));
+      segment.matrices.push_back(stored_run(spec, format_, begin, end));
       place(segment, segment.matrices.front().bytes());
       result_.segments.push_back(std::move(segment));
     }
   }
 
-  const SegmentLayoutOptions options_;
+  const StoreFormat format_;
+  const int64_t max_segment_bytes_;
   SegmentLayout result_;
 };
 
 }  // namespace
 
-SegmentLayout layout_segments(const WeightSpecs& specs, const SegmentLayoutOptions& options) {
-  Builder builder(options);
+std::string format_name(const StoreFormat& format) {
+  std::string name(dtype_name(format.dtype));
+  if (!format.quantised()) return name;
+  name.append("-g").append(std::to_string(format.group_size));
+  if (format.has_zeros) name += "-asymmetric";
+  if (format.quantised_head) name += "-head";
+  return name;
+}
+
+StoredMatrix stored_matrix(const MatrixSpec& spec, const StoreFormat& format) {
+  StoredMatrix run;
+  run.role = spec.role;
+  run.layer = spec.layer;
+  run.gated = spec.gated;
+  run.layout = read_by_row(spec.role) ? WeightLayout::kRows : format.layout;
+  run.inputs = spec.inputs;
+  run.outputs = spec.outputs;
+  run.dtype = format.compute_dtype;
+  if (is_quantised(spec, format)) {
+    run.dtype = format.dtype;
+    run.group_size = format.group_size;
+    run.has_zeros = format.has_zeros;
+  }
+  return run;
+}
+
+SegmentLayout layout_segments(const WeightSpecs& specs, const StoreFormat& format,
+                              int64_t max_segment_bytes) {
+  Builder builder(format, max_segment_bytes);
   builder.add_vectors(specs.vectors);
   const std::span<const MatrixSpec> matrices(specs.matrices);
   for (size_t begin = 0, end = 0; begin < matrices.size(); begin = end) {

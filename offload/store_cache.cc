@@ -30,17 +30,29 @@ std::string cache_name(const Checkpoint& checkpoint, const PackOptions& options,
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_') c = '-';
   }
-  return name + "-" + std::string(dtype_name(pack_dtype(checkpoint, options))) + "-" +
+  return name + "-" + format_name(pack_format(checkpoint, options)) + "-" +
          std::string(layout_name(options.layout)) + "-" + fingerprint;
+}
+
+// What options ask of a store; where they leave it open, what the store is.
+StoreFormat asked_format(const StoreFormat& format, PackOptions options) {
+  options.layout = format.layout;
+  const DType dtype = options.dtype.value_or(format.dtype);
+  if (dtype == format.dtype && format.quantised()) {
+    options.group_size = options.group_size.value_or(format.group_size);
+    options.asymmetric |= format.has_zeros;
+    options.quantise_head |= format.quantised_head;
+  }
+  return pack_format(dtype, format.compute_dtype, options);
 }
 
 PackedStore open_given_store(const std::string& folder, const PackOptions& options) {
   PackedStore store = PackedStore::open(folder);
-  if (options.dtype && *options.dtype != store.layout().dtype) {
-    throw UsageError(folder + " is a packed store of " +
-                     std::string(dtype_name(store.layout().dtype)) + ", not of " +
-                     std::string(dtype_name(*options.dtype)) +
-                     "; pack the checkpoint again with that dtype");
+  const StoreFormat& format = store.format();
+  const StoreFormat asked = asked_format(format, options);
+  if (asked != format) {
+    throw UsageError(folder + " is a packed store of " + format_name(format) + ", not of " +
+                     format_name(asked) + "; pack the checkpoint again as that");
   }
   return store;
 }
@@ -65,9 +77,10 @@ std::optional<PackedStore> existing_store(const std::string& folder, const std::
     return std::nullopt;
   }
   if (options.overwrite) return std::nullopt;
-  throw UsageError(folder +
-                   " holds a store of another checkpoint, dtype or layout; remove it or name "
-                   "another folder");
+  throw UsageError(
+      folder +
+      " holds a store of another checkpoint, dtype, group size or layout; remove it or name "
+      "another folder");
 }
 
 fs::directory_iterator entries(const std::string& folder) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/require.h"
+#include "offload/quantise.h"
 
 namespace zerostream {
 namespace {
@@ -63,8 +64,93 @@ void transpose_tile(const std::byte* rows, int64_t row_bytes, std::byte* tile) {
   }
 }
 
-int64_t padded_row_bytes(int64_t inputs, DType dtype) {
-  return dtype_bytes(dtype, round_up(inputs, tile_inputs(dtype)));
+int64_t padded_row_bytes(const PackedWeight& weight) {
+  return weight.tiles_bytes() / kPanelOutputs;
+}
+
+void transpose_rows(const std::byte* lines, int64_t row_bytes, std::byte* target) {
+  for (int64_t tile = 0; tile * kTileWords * 4 < row_bytes; ++tile) {
+    transpose_tile(lines + tile * kTileWords * 4, row_bytes, target + tile * kTileBytes);
+  }
+}
+
+bool convert_rows(const float* source, int64_t rows, const PackedWeight& weight, std::byte* lines) {
+  const int64_t row_bytes = padded_row_bytes(weight);
+  const int64_t data_bytes = dtype_bytes(weight.dtype, weight.inputs);
+  bool fits = true;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::byte* line = lines + row * row_bytes;
+    fits &= convert_floats(source + row * weight.inputs, weight.inputs, weight.dtype, line);
+    std::memset(line + data_bytes, 0, static_cast<size_t>(row_bytes - data_bytes));
+  }
+  std::memset(lines + rows * row_bytes, 0, static_cast<size_t>((kPanelOutputs - rows) * row_bytes));
+  return fits;
+}
+
+// The two halves of a tile of int4 share its bytes.
+void pack_nibbles(const uint8_t* codes, int64_t row_bytes, std::byte* line) {
+  constexpr int64_t kHalf = kTileWords * 4;
+  for (int64_t begin = 0; begin < row_bytes; begin += kHalf, codes += 2 * kHalf) {
+    for (int64_t i = 0; i < kHalf; ++i) {
+      line[begin + i] = static_cast<std::byte>(codes[i] | codes[kHalf + i] << 4);
+    }
+  }
+}
+
+// Scratch of quantising: the rows of the tiles, a row's numbers padded with zeros, their codes.
+struct QuantiseScratch {
+  QuantiseScratch(const PackedWeight& weight, std::byte* scratch)
+      : inputs(round_up(weight.inputs, kQuantisedRowInputs)),
+        lines(scratch),
+        numbers(reinterpret_cast<float*>(scratch + weight.tiles_bytes())),
+        codes(reinterpret_cast<uint8_t*>(numbers + inputs)) {}
+  static int64_t bytes(const PackedWeight& weight) {
+    const int64_t inputs = round_up(weight.inputs, kQuantisedRowInputs);
+    return weight.tiles_bytes() + inputs * static_cast<int64_t>(sizeof(float) + sizeof(uint8_t));
+  }
+
+  int64_t inputs;
+  std::byte* lines;
+  float* numbers;
+  uint8_t* codes;
+};
+
+// Quantises one row into scratch.codes and its column of the group table.
+bool quantise_row(const float* source, int64_t row, const PackedWeight& weight,
+                  const QuantiseScratch& scratch, std::byte* table) {
+  const Quantisation quantisation = {weight.dtype, weight.group_size, weight.has_zeros};
+  std::copy_n(source, weight.inputs, scratch.numbers);
+  std::fill(scratch.numbers + weight.inputs, scratch.numbers + scratch.inputs, 0.0f);
+  bool fits = true;
+  for (int64_t begin = 0; begin < scratch.inputs; begin += weight.group_size) {
+    GroupScale group;
+    fits &= quantise_group(scratch.numbers + begin, quantisation, scratch.codes + begin, group);
+    if (begin >= weight.inputs) continue;
+    std::byte* entry = table + begin / weight.group_size * weight.group_bytes();
+    reinterpret_cast<uint16_t*>(entry)[row] = group.scale;
+    if (weight.has_zeros) entry[kPanelOutputs * 2 + row] = static_cast<std::byte>(group.zero);
+  }
+  return fits;
+}
+
+bool quantise_rows(const float* source, int64_t rows, const PackedWeight& weight,
+                   const QuantiseScratch& scratch, std::byte* table) {
+  const int64_t row_bytes = padded_row_bytes(weight);
+  std::memset(table, 0, static_cast<size_t>(weight.panel_bytes() - weight.tiles_bytes()));
+  bool fits = true;
+  for (int64_t row = 0; row < rows; ++row) {
+    fits &= quantise_row(source + row * weight.inputs, row, weight, scratch, table);
+    std::byte* line = scratch.lines + row * row_bytes;
+    if (weight.dtype == DType::kI4) {
+      pack_nibbles(scratch.codes, row_bytes, line);
+    } else {
+      std::memcpy(line, scratch.codes, static_cast<size_t>(row_bytes));
+    }
+  }
+  const int zero = weight.has_zeros ? 0 : weight.dtype == DType::kI8 ? 0x80 : 0x88;
+  std::memset(scratch.lines + rows * row_bytes, zero,
+              static_cast<size_t>((kPanelOutputs - rows) * row_bytes));
+  return fits;
 }
 
 }  // namespace
@@ -84,26 +170,18 @@ bool convert_floats(const float* source, int64_t count, DType dtype, std::byte* 
   }
 }
 
-bool pack_panel(const float* source, int64_t rows, int64_t inputs, DType dtype, std::byte* scratch,
+bool pack_panel(const float* source, int64_t rows, const PackedWeight& weight, std::byte* scratch,
                 std::byte* target) {
-  const int64_t row_bytes = padded_row_bytes(inputs, dtype);
-  const int64_t data_bytes = dtype_bytes(dtype, inputs);
-  bool finite = true;
-  for (int64_t row = 0; row < rows; ++row) {
-    std::byte* line = scratch + row * row_bytes;
-    finite &= convert_floats(source + row * inputs, inputs, dtype, line);
-    std::memset(line + data_bytes, 0, static_cast<size_t>(row_bytes - data_bytes));
-  }
-  std::memset(scratch + rows * row_bytes, 0,
-              static_cast<size_t>((kPanelOutputs - rows) * row_bytes));
-  for (int64_t tile = 0; tile * kTileWords * 4 < row_bytes; ++tile) {
-    transpose_tile(scratch + tile * kTileWords * 4, row_bytes, target + tile * kTileBytes);
-  }
-  return finite;
+  const bool fits = weight.group_size == 0
+                        ? convert_rows(source, rows, weight, scratch)
+                        : quantise_rows(source, rows, weight, QuantiseScratch(weight, scratch),
+                                        target + weight.tiles_bytes());
+  transpose_rows(scratch, padded_row_bytes(weight), target);
+  return fits;
 }
 
-int64_t panel_scratch_bytes(int64_t inputs, DType dtype) {
-  return kPanelOutputs * padded_row_bytes(inputs, dtype);
+int64_t panel_scratch_bytes(const PackedWeight& weight) {
+  return weight.group_size == 0 ? weight.tiles_bytes() : QuantiseScratch::bytes(weight);
 }
 
 }  // namespace zerostream

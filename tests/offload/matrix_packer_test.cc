@@ -33,7 +33,8 @@ TEST(MatrixPackerTest, ThreadsAndStepsDoNotMatter) {
     const WeightSource weights = checkpoint_weights(checkpoint);
     for (const WeightLayout layout : {WeightLayout::kTile64, WeightLayout::kRows}) {
       const SegmentLayout segments = layout_segments(
-          random.specs, {.dtype = DType::kBF16, .layout = layout, .max_segment_bytes = 64 << 10});
+          random.specs, {.dtype = DType::kBF16, .compute_dtype = DType::kBF16, .layout = layout},
+          64 << 10);
       size_t spec = 0;
       for (const Segment& segment : segments.segments) {
         for (const StoredMatrix& run : segment.matrices) {

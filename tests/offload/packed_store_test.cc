@@ -109,8 +109,9 @@ TEST_F(PackedStoreTest, AChangedManifestIsDamage) {
 }
 
 TEST_F(PackedStoreTest, AnotherVersionIsRefusedByNumber) {
-  change_manifest([](Json& json) { json["version"] = 2; });
-  EXPECT_THAT(open_error(), AllOf(HasSubstr("\"version\" is 2"), HasSubstr("reads version 1")));
+  change_manifest([](Json& json) { json["version"] = 3; });
+  EXPECT_THAT(open_error(),
+              AllOf(HasSubstr("\"version\" is 3"), HasSubstr("reads versions 1 to 2")));
 }
 
 TEST_F(PackedStoreTest, NothingInTheManifestIsTakenOnTrust) {

@@ -11,6 +11,7 @@ namespace {
 using testing::ElementsAre;
 
 constexpr int64_t kKiB = 1024;
+constexpr StoreFormat kBf16 = {.dtype = DType::kBF16, .compute_dtype = DType::kBF16};
 
 MatrixSpec matrix(MatrixRole role, int32_t layer, int64_t outputs, int64_t inputs,
                   bool gated = false) {
@@ -94,7 +95,7 @@ TEST(SegmentLayoutTest, ALayerIsTwoSegmentsWhenTheyFit) {
 TEST(SegmentLayoutTest, LargeGroupsAreCutIntoEvenPiecesAtPanels) {
   const WeightSpecs specs = small_model(1);
   const int64_t max_bytes = 100 * kKiB;
-  const SegmentLayout layout = layout_segments(specs, {.max_segment_bytes = max_bytes});
+  const SegmentLayout layout = layout_segments(specs, {}, max_bytes);
   expect_sound(layout, specs, max_bytes);
   EXPECT_THAT(names(layout),
               ElementsAre("token_embedding.0", "token_embedding.1", "token_embedding.2",
@@ -112,7 +113,7 @@ TEST(SegmentLayoutTest, AnyLimitFromOneUnitUpGivesASoundLayout) {
     for (const WeightLayout kind : {WeightLayout::kTile64, WeightLayout::kRows}) {
       for (int64_t max_bytes = 80 * kKiB; max_bytes < 300 * kKiB; max_bytes += 4 * kKiB) {
         const SegmentLayout layout = layout_segments(
-            specs, {.dtype = dtype, .layout = kind, .max_segment_bytes = max_bytes});
+            specs, {.dtype = dtype, .compute_dtype = dtype, .layout = kind}, max_bytes);
         expect_sound(layout, specs, max_bytes);
       }
     }
@@ -123,7 +124,7 @@ TEST(SegmentLayoutTest, MistralsMlpBecomesThreeEqualPieces) {
   WeightSpecs specs;
   specs.matrices.push_back(matrix(MatrixRole::kMlpUp, 0, 14336, 4096, true));
   specs.matrices.push_back(matrix(MatrixRole::kMlpDown, 0, 4096, 14336));
-  const SegmentLayout layout = layout_segments(specs, {.dtype = DType::kBF16});
+  const SegmentLayout layout = layout_segments(specs, kBf16);
   EXPECT_THAT(names(layout),
               ElementsAre("layers.0.mlp.up.0", "layers.0.mlp.up.1", "layers.0.mlp.down"));
   for (const Segment& segment : layout.segments) EXPECT_EQ(segment.bytes, int64_t{112} << 20);
@@ -131,7 +132,7 @@ TEST(SegmentLayoutTest, MistralsMlpBecomesThreeEqualPieces) {
 
 TEST(SegmentLayoutTest, EmbeddingsAreRowsInEveryLayout) {
   const WeightSpecs specs = small_model(1);
-  const SegmentLayout layout = layout_segments(specs, {.dtype = DType::kBF16});
+  const SegmentLayout layout = layout_segments(specs, kBf16);
   const StoredMatrix& embedding = named(layout, "token_embedding").matrices[0];
   EXPECT_EQ(embedding.layout, WeightLayout::kRows);
   EXPECT_EQ(embedding.bytes(), 1000 * 64 * 2);
@@ -139,7 +140,7 @@ TEST(SegmentLayoutTest, EmbeddingsAreRowsInEveryLayout) {
 }
 
 TEST(SegmentLayoutTest, VectorsAreFp32AlignedAndFirst) {
-  const SegmentLayout layout = layout_segments(small_model(1), {.dtype = DType::kBF16});
+  const SegmentLayout layout = layout_segments(small_model(1), kBf16);
   EXPECT_EQ(layout.vectors_segment.offset, 0);
   EXPECT_EQ(layout.vectors_segment.bytes, 4096);
   ASSERT_EQ(layout.vectors.size(), 2u);
@@ -150,7 +151,7 @@ TEST(SegmentLayoutTest, VectorsAreFp32AlignedAndFirst) {
 
 TEST(SegmentLayoutTest, APanelLargerThanASegmentIsRefused) {
   try {
-    layout_segments(small_model(1), {.max_segment_bytes = 16 * kKiB});
+    layout_segments(small_model(1), {}, 16 * kKiB);
     FAIL();
   } catch (const CheckpointError& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("layers.0.mlp.up"));

@@ -90,10 +90,10 @@ TEST(PackPanelTest, PutsEveryElementInItsPlaceAndZerosElsewhere) {
                 load_float(&rounded, dtype, 0);
           }
         }
-        std::vector<std::byte> scratch(static_cast<size_t>(panel_scratch_bytes(inputs, dtype)),
+        std::vector<std::byte> scratch(static_cast<size_t>(panel_scratch_bytes(weight)),
                                        std::byte{0x55});
         std::vector<std::byte> packed(static_cast<size_t>(weight.bytes()), std::byte{0x55});
-        ASSERT_TRUE(pack_panel(source.data(), rows, inputs, dtype, scratch.data(), packed.data()));
+        ASSERT_TRUE(pack_panel(source.data(), rows, weight, scratch.data(), packed.data()));
         for (int64_t i = 0; i < elements; ++i) {
           ASSERT_EQ(load_float(packed.data(), dtype, i), expected[static_cast<size_t>(i)])
               << dtype_name(dtype) << " rows " << rows << " inputs " << inputs << " element " << i;
