@@ -1,5 +1,6 @@
 #include "offload/backend.h"
 
+#include "cpu/cache_flush.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
 
@@ -12,5 +13,7 @@ Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
 }
 
 std::string describe_processor() { return CpuDevice().description(); }
+
+void flush_host_caches(const std::byte* data, int64_t bytes) { flush_from_caches(data, bytes); }
 
 }  // namespace zerostream

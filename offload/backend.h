@@ -23,4 +23,7 @@ Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary);
 // The processor in one line. Throws DeviceError that names what it lacks.
 std::string describe_processor();
 
+// Drops host memory from the processor's caches, so that what is measured next comes from memory.
+void flush_host_caches(const std::byte* data, int64_t bytes);
+
 }  // namespace zerostream
