@@ -167,6 +167,7 @@ void Forward::linear(const MatrixRun& run, TensorView source, TensorView target,
   args.activation =
       gated || epilogue == Epilogue::kActivate ? config_.activation : Activation::kNone;
   args.target = target.col_range(run.output_begin, run.outputs);
+  args.int8_activations = pass_.int8_activations && run.weight.group_size != 0;
   if (source.rows > 0) kernels_.linear(args, stream_);
   flops_ += 2.0 * static_cast<double>(source.rows) * static_cast<double>(run.weight.outputs) *
             static_cast<double>(run.weight.inputs);

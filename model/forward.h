@@ -19,6 +19,7 @@ struct PassView {
   const float* rope_sin = nullptr;
   const int32_t* logit_rows = nullptr;  // rows whose logits are wanted, ascending
   int64_t num_logit_rows = 0;
+  bool int8_activations = false;  // of products with quantised weights
 };
 
 // Rows of an embedding table: row i of the pass at table + byte_offsets[i].
