@@ -19,7 +19,7 @@ struct Generator::State {
         const RuntimeOptions& options)
       : tokenizer(row_tokenizer), runtime(store, device, kernels, options) {
     const MemoryPlan& plan = runtime.plan();
-    limits = {plan.max_sequences, plan.token_budget, runtime.max_context()};
+    limits = {plan.max_sequences, plan.token_budget, runtime.max_context(), options.share_prefixes};
     batch.reserve(plan.token_budget, plan.max_sequences);
     sample_rows.reserve(plan.max_sequences);
     sample_results.resize(plan.max_sequences);
@@ -39,7 +39,7 @@ const MemoryPlan& Generator::plan() const { return state_->runtime.plan(); }
 const RunStatistics& Generator::statistics() const { return state_->statistics; }
 
 void Generator::run(const GenerationClient& client, const std::atomic<bool>& stop) {
-  Wave wave(state_->runtime.kv(), state_->tokenizer, state_->limits);
+  Wave wave(state_->runtime.kv_blocks(), state_->tokenizer, state_->limits);
   while (!stop) {
     wave.refill(client);
     if (wave.empty()) return;
@@ -49,16 +49,18 @@ void Generator::run(const GenerationClient& client, const std::atomic<bool>& sto
 
 void Generator::State::run_pass(Wave& wave, const GenerationClient& client) {
   const auto start = std::chrono::steady_clock::now();
-  const int64_t prompt_tokens = wave.compose(batch, sample_rows);
+  const PassCounts counts = wave.compose(batch, sample_rows);
   statistics.rows_active = wave.size();
   runtime.scheduler().run(batch, sample_rows.data(), sample_results.data());
 
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const bool prefill = prompt_tokens > 0;
+  const bool prefill = counts.prompt_tokens > 0;
   (prefill ? statistics.prefill_seconds : statistics.decode_seconds) += seconds;
   (prefill ? statistics.prefill_passes : statistics.decode_passes) += 1;
-  statistics.prompt_tokens += prompt_tokens;
+  statistics.prompt_tokens += counts.prompt_tokens;
+  statistics.reused_tokens += counts.reused_tokens;
+  statistics.paused_rows += counts.paused_rows;
   runtime.update(statistics);
   statistics.generated_tokens += wave.collect(sample_results, client);
   if (client.on_pass) client.on_pass(statistics);

@@ -14,9 +14,11 @@ struct PoolBytes {
 };
 
 struct RunStatistics {
-  int64_t prompt_tokens = 0;  // computed
+  int64_t prompt_tokens = 0;  // computed; those of paused rows again
+  int64_t reused_tokens = 0;  // found in KV blocks of other rows, or of the row before its pause
   int64_t generated_tokens = 0;
   int64_t rows_active = 0;     // in the last pass
+  int64_t paused_rows = 0;     // times that a row gave up its KV blocks to older ones
   int64_t prefill_passes = 0;  // passes with any prompt token
   int64_t decode_passes = 0;
   double prefill_seconds = 0;
@@ -24,6 +26,8 @@ struct RunStatistics {
   double load_seconds = 0;  // resident weights and vectors, before the first pass
   double stall_weights_seconds = 0;
   double stall_kv_seconds = 0;
+  int64_t kv_bytes_read = 0;     // from storage
+  int64_t kv_bytes_written = 0;  // to storage
   double flops = 0;  // of matrix products, 2 per multiply-add
   int64_t weights_bytes = 0;
   int64_t resident_bytes = 0;

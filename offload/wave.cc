@@ -1,19 +1,23 @@
 #include "offload/wave.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
 
 #include "base/require.h"
+#include "offload/stop_strings.h"
 
 namespace zerostream {
 
 struct Wave::Row {
   GenerationRequest request;
-  std::vector<int32_t>
-      tokens;            // prompt and output; capacity for all of them, so that its address stays
-  int32_t computed = 0;  // tokens whose keys and values are in the KV blocks
-  int32_t in_pass = 0;   // tokens of this row in the composed pass
+  // Prompt and output. Capacity for all of them, as for blocks, so that the addresses stay.
+  std::vector<int32_t> tokens;
   int64_t max_tokens = 0;
   std::vector<int32_t> blocks;
+  int32_t computed = 0;  // tokens whose keys and values are in the blocks
+  int32_t in_pass = 0;   // tokens of this row in the composed pass
   std::optional<StopStrings> stop_strings;
   GenerationResult result;
   bool ended = false;
@@ -21,29 +25,37 @@ struct Wave::Row {
   int32_t prompt_tokens() const { return static_cast<int32_t>(request.prompt_tokens.size()); }
   int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens(); }
   int32_t pending() const { return static_cast<int32_t>(tokens.size()) - computed; }
-  bool prefilling() const { return generated() == 0; }
+  bool decoding() const { return generated() > 0 && pending() == 1; }
 };
 
-Wave::Wave(KvPool& kv, const Tokenizer* tokenizer, const WaveLimits& limits)
+Wave::Wave(KvBlocks& kv, const Tokenizer* tokenizer, const WaveLimits& limits)
     : kv_(kv), tokenizer_(tokenizer), limits_(limits) {
   require(limits.token_budget >= limits.max_sequences,
           "every decoding row has its token in every pass");
+  require(kv.blocks_for(limits.max_context) <= kv.num_blocks(), "a row alone has room");
 }
 
 Wave::~Wave() {
-  for (const auto& row : rows_) kv_.give_back(row->blocks);
+  for (const auto& row : rows_) let_go(*row);
+  if (in_pass_) kv_.forget();
 }
 
 void Wave::refill(const GenerationClient& client) {
   while (size() < limits_.max_sequences) {
-    if (!waiting_) waiting_ = client.next(rows_.empty());
-    if (!waiting_ || !join(*waiting_, client)) return;
-    waiting_.reset();
+    if (waiting_.empty()) {
+      std::optional<GenerationRequest> request = client.next(rows_.empty());
+      if (!request) return;
+      std::unique_ptr<Row> row = accept(std::move(*request), client);
+      if (!row) continue;
+      waiting_.push_back(std::move(row));
+    }
+    if (!join(waiting_.front())) return;
+    waiting_.pop_front();
   }
 }
 
-// False if the request must wait for KV blocks.
-bool Wave::join(GenerationRequest& request, const GenerationClient& client) {
+// Null if the request can never run.
+std::unique_ptr<Wave::Row> Wave::accept(GenerationRequest request, const GenerationClient& client) {
   const auto refuse = [&](const char* code, std::string message) {
     GenerationResult result;
     result.handle = request.handle;
@@ -51,7 +63,7 @@ bool Wave::join(GenerationRequest& request, const GenerationClient& client) {
     result.error_code = code;
     result.error_message = std::move(message);
     client.on_result(std::move(result));
-    return true;
+    return nullptr;
   };
   const auto prompt = static_cast<int64_t>(request.prompt_tokens.size());
   if (prompt >= limits_.max_context)
@@ -61,52 +73,115 @@ bool Wave::join(GenerationRequest& request, const GenerationClient& client) {
   if (!request.stop_strings.empty() && tokenizer_ == nullptr)
     return refuse("no_tokenizer", "stop strings need a tokenizer, which this model lacks");
 
-  const int64_t max_tokens = std::min(prompt + request.max_new_tokens, limits_.max_context);
-  const int64_t blocks = kv_.blocks_for(max_tokens);
-  if (blocks > kv_.free_blocks()) return false;
   auto row = std::make_unique<Row>();
   row->request = std::move(request);
-  row->tokens.reserve(max_tokens);
+  row->max_tokens = std::min(prompt + row->request.max_new_tokens, limits_.max_context);
+  row->tokens.reserve(row->max_tokens);
   row->tokens = row->request.prompt_tokens;
-  row->max_tokens = max_tokens;
-  row->blocks = kv_.take(blocks);
+  row->blocks.reserve(kv_.blocks_for(row->max_tokens));
   if (!row->request.stop_strings.empty())
     row->stop_strings.emplace(*tokenizer_, row->request.stop_strings);
   row->result.handle = row->request.handle;
+  return row;
+}
+
+// False, and the row stays where it is, if it must wait for KV blocks.
+bool Wave::join(std::unique_ptr<Row>& row) {
+  const int64_t reused_before = counts_.reused_tokens;
+  reuse_known(*row);
+  int64_t growth = expected_growth(*row);
+  for (const auto& active : rows_) growth += expected_growth(*active);
+  if (!rows_.empty() && growth > kv_.available()) {
+    let_go(*row);
+    counts_.reused_tokens = reused_before;
+    return false;
+  }
   rows_.push_back(std::move(row));
   return true;
 }
 
-int64_t Wave::compose(PassBatch& batch, std::vector<SampleRow>& sample_rows) {
-  batch.clear();
-  sample_rows.clear();
-  int32_t budget = limits_.token_budget;
-  for (const auto& row : rows_) {
-    row->in_pass = row->prefilling() ? 0 : 1;
-    budget -= row->in_pass;
-  }
-  int64_t prompt_tokens = 0;
-  for (const auto& row : rows_) {
-    if (row->prefilling()) {
-      row->in_pass = std::min(budget, row->pending());
-      budget -= row->in_pass;
-      prompt_tokens += row->in_pass;
-    }
-    if (row->in_pass > 0) add_span(*row, row->in_pass, batch, sample_rows);
-  }
-  return prompt_tokens;
+// Blocks that the row is expected to take yet: at least one, unless it has all that it may need.
+int64_t Wave::expected_growth(const Row& row) const {
+  const auto held = static_cast<int64_t>(row.blocks.size());
+  const auto tokens = static_cast<int64_t>(row.tokens.size());
+  const auto left = static_cast<double>(row.max_tokens - tokens);
+  const auto output = static_cast<int64_t>(std::ceil(left * output_share_.expected()));
+  const int64_t expected = kv_.blocks_for(tokens + output - 1);  // the last one is not fed back
+  return std::min(kv_.blocks_for(row.max_tokens - 1), std::max(expected, held + 1)) - held;
 }
 
-void Wave::add_span(Row& row, int32_t tokens, PassBatch& batch,
-                    std::vector<SampleRow>& sample_rows) {
+void Wave::reuse_known(Row& row) {
+  const auto covered = static_cast<int32_t>(row.blocks.size()) * kv_.block_tokens();
+  if (!limits_.share_prefixes || row.computed != covered) return;
+  row.computed = static_cast<int32_t>(kv_.extend_by_known(row.tokens, row.blocks));
+  counts_.reused_tokens += row.computed - covered;
+}
+
+PassCounts Wave::compose(PassBatch& batch, std::vector<SampleRow>& sample_rows) {
+  batch.clear();
+  sample_rows.clear();
+  in_pass_ = true;
+  int32_t budget = limits_.token_budget;
+  for (const auto& row : rows_) budget -= row->decoding();
+  for (size_t i = 0; i < rows_.size(); ++i) {  // those behind may be paused on the way
+    Row& row = *rows_[i];
+    if (row.decoding()) {
+      row.in_pass = make_room(row, 1);
+    } else {
+      reuse_known(row);
+      row.in_pass = make_room(row, std::min(budget, row.pending()));
+      budget -= row.in_pass;
+      counts_.prompt_tokens += row.in_pass;
+    }
+    if (row.in_pass > 0) add_span(row, batch, sample_rows);
+  }
+  return std::exchange(counts_, {});
+}
+
+// Takes blocks for the row's next tokens. Returns for how many there is room; none only for the row
+// that arrived last.
+int32_t Wave::make_room(Row& row, int32_t tokens) {
+  const auto room = [&] {
+    return static_cast<int32_t>(row.blocks.size()) * kv_.block_tokens() - row.computed;
+  };
+  while (room() < tokens) {
+    if (kv_.available() > 0)
+      row.blocks.push_back(kv_.take());
+    else if (room() == 0 && rows_.back().get() != &row)
+      pause_last();
+    else
+      break;
+  }
+  return std::min(tokens, room());
+}
+
+void Wave::pause_last() {
+  let_go(*rows_.back());
+  waiting_.push_front(std::move(rows_.back()));
+  rows_.pop_back();
+  output_share_.learn(1);  // outputs are longer than was thought
+  ++counts_.paused_rows;
+}
+
+void Wave::let_go(Row& row) {
+  kv_.release(row.blocks);
+  row.blocks.clear();
+  row.computed = 0;
+  row.in_pass = 0;
+}
+
+void Wave::add_span(Row& row, PassBatch& batch, std::vector<SampleRow>& sample_rows) {
   const auto row_begin = static_cast<int32_t>(batch.tokens.size());
-  batch.sequences.push_back({row_begin, tokens, row.computed, row.blocks.data()});
-  for (int32_t i = row.computed; i < row.computed + tokens; ++i) {
+  batch.sequences.push_back({row_begin, row.in_pass, row.computed, row.blocks.data()});
+  const int32_t end = row.computed + row.in_pass;
+  for (int32_t i = row.computed; i < end; ++i) {
     batch.tokens.push_back(row.tokens[i]);
     batch.positions.push_back(i);
   }
-  if (tokens < row.pending()) return;  // the prompt goes on in the next pass
-  batch.logit_rows.push_back(row_begin + tokens - 1);
+  if (limits_.share_prefixes)
+    kv_.seal(row.tokens, row.blocks, row.computed / kv_.block_tokens(), end / kv_.block_tokens());
+  if (row.in_pass < row.pending()) return;  // the prompt goes on in the next pass
+  batch.logit_rows.push_back(row_begin + row.in_pass - 1);
   SampleRow sample;
   sample.numbers = row.request.sampling;
   sample.seed = row.request.seed;
@@ -123,20 +198,27 @@ void Wave::add_span(Row& row, int32_t tokens, PassBatch& batch,
 
 int64_t Wave::collect(const std::vector<SampleResult>& results, const GenerationClient& client) {
   int64_t drawn = 0;
+  in_pass_ = false;
   for (const auto& row : rows_) {
     row->computed += row->in_pass;
     if (row->in_pass > 0 && row->pending() == 0) take_token(*row, results[drawn++], client);
+    row->in_pass = 0;
+  }
+  drop_ended(rows_, client);
+  drop_ended(waiting_, client);
+  return drawn;
+}
+
+template <typename Rows>
+void Wave::drop_ended(Rows& rows, const GenerationClient& client) {
+  for (const auto& row : rows) {
     if (!row->ended && client.cancelled && client.cancelled(row->request.handle))
       end(*row, FinishReason::kCancelled);
-  }
-  for (const auto& row : rows_) {
     if (!row->ended) continue;
-    kv_.give_back(row->blocks);
-    row->blocks.clear();
+    let_go(*row);
     client.on_result(std::move(row->result));
   }
-  std::erase_if(rows_, [](const std::unique_ptr<Row>& row) { return row->ended; });
-  return drawn;
+  std::erase_if(rows, [](const std::unique_ptr<Row>& row) { return row->ended; });
 }
 
 void Wave::take_token(Row& row, const SampleResult& result, const GenerationClient& client) {
@@ -171,6 +253,9 @@ void Wave::end(Row& row, FinishReason reason) {
   row.ended = true;
   row.result.reason = reason;
   row.result.token_ids.assign(row.tokens.begin() + row.prompt_tokens(), row.tokens.end());
+  const auto longest = static_cast<double>(row.max_tokens - row.prompt_tokens());
+  if (reason == FinishReason::kStop || reason == FinishReason::kLength)
+    output_share_.learn(row.generated() / longest);
 }
 
 }  // namespace zerostream
