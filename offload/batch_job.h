@@ -39,8 +39,9 @@ struct JobResult {
 };
 
 // Runs the job that the config describes: takes over the output of an earlier run, loads the model
-// (packing it into `cache_folder` where needed), answers the rows, writes the report if one is
-// wanted. Returns soon after `stop` becomes true. Throws Error; rows written before stay valid.
+// (packing it into `cache_folder` where needed), answers the rows, writes the report and the trace
+// if they are wanted. Returns soon after `stop` becomes true. Throws Error; rows written before
+// stay valid.
 JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder,
                         const JobEvents& events, const std::atomic<bool>& stop);
 

@@ -23,6 +23,20 @@ Json pools_json(const RunStatistics& statistics) {
   return pools;
 }
 
+// Indented for people, but the long lists of numbers, which are for programs.
+std::string report_text(const Json& report) {
+  if (!report.is_object() || report.empty()) return report.dump() + "\n";
+  std::string lines;
+  for (const auto& [key, value] : report.items()) {
+    const int indent = key == "history" || key == "timeline" ? -1 : 2;
+    lines += lines.empty() ? "{\n  " : ",\n  ";
+    lines += Json(key).dump(-1, ' ', false, Json::error_handler_t::replace) + ": ";
+    for (const char c : value.dump(indent, ' ', false, Json::error_handler_t::replace))
+      lines += c == '\n' ? std::string("\n  ") : std::string(1, c);
+  }
+  return lines + "\n}\n";
+}
+
 __attribute__((format(printf, 1, 2))) std::string text(const char* format, ...) {
   char line[512];
   va_list arguments;
@@ -39,12 +53,19 @@ Json make_report(const ReportFacts& facts) {
   const double passes = s.prefill_seconds + s.decode_seconds;
   const auto processed = static_cast<double>(s.prompt_tokens + s.generated_tokens);
   const bool fetch = s.stall_weights_seconds > kFetchBoundShare * passes;
-  return {
+  Json report = {
       {"model", facts.model},
       {"config", facts.config},
-      {"rows", {{"ok", facts.rows_ok}, {"failed", facts.rows_failed}, {"kept", facts.rows_kept}}},
+      {"rows",
+       {{"ok", facts.rows_ok},
+        {"failed", facts.rows_failed},
+        {"kept", facts.rows_kept},
+        {"paused", s.paused_rows}}},
       {"stopped", facts.stopped},
-      {"tokens", {{"prompt", s.prompt_tokens}, {"generated", s.generated_tokens}}},
+      {"tokens",
+       {{"prompt", s.prompt_tokens},
+        {"generated", s.generated_tokens},
+        {"reused", s.reused_tokens}}},
       {"seconds",
        {{"load", s.load_seconds},
         {"total", facts.total_seconds},
@@ -73,6 +94,9 @@ Json make_report(const ReportFacts& facts) {
       {"memory", {{"pools", pools_json(s)}, {"peak_rss", facts.peak_resident_bytes}}},
       {"bound", fetch ? "fetch" : "compute"},
       {"notes", s.notes}};
+  if (!facts.history.is_null()) report["history"] = facts.history;
+  if (!facts.timeline.is_null()) report["timeline"] = facts.timeline;
+  return report;
 }
 
 std::string summarise_report(const Json& report) {
@@ -112,7 +136,7 @@ std::string summarise_report(const Json& report) {
 
 void write_report(const Json& report, const std::string& path) {
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);
-  stream << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  stream << report_text(report);
   stream.close();
   if (!stream) throw IoError("cannot write " + path + ": " + std::strerror(errno), errno);
 }

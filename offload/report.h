@@ -18,6 +18,8 @@ struct ReportFacts {
   bool stopped = false;                  // by a signal
   double total_seconds = 0;              // from start to end, loading included
   int64_t peak_resident_bytes = 0;
+  Json history;   // RunHistory::json(); null: none
+  Json timeline;  // PassWindows::json(); null: none
 };
 
 // The report. Rates of nothing in no time are 0.
