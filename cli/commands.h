@@ -13,6 +13,7 @@ void add_info(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 void add_clean(CLI::App& app, int& exit_code);
+void add_probe(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 // `help CMD`, and the commands that this version does not have yet.
 void add_help(CLI::App& app, int& exit_code);

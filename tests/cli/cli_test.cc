@@ -86,7 +86,7 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"clean", "--older-than", "soon"}, 2, "--older-than soon");
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int8"}, 2, "not supported yet");
   expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "not supported yet");
-  for (const char* name : {"plan", "probe", "simulate", "score", "selftest"})
+  for (const char* name : {"plan", "simulate", "score", "selftest"})
     expect_error({name, "x", "--json"}, 2, std::string(name) + " is not available");
 }
 

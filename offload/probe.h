@@ -1,0 +1,49 @@
+// This machine's rates, measured by using it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/device.h"
+#include "base/kernels.h"
+#include "nvme/io_engine.h"
+#include "offload/hardware_profile.h"
+
+namespace zerostream {
+
+struct ProbeOptions {
+  std::string folder;  // on the disk that is to be measured
+  // Told what is measured next; may be empty.
+  std::function<void(const std::string&)> progress = nullptr;
+};
+
+// The whole profile, each figure with its spread, in 20 to 30 seconds: reads of all engines and
+// block sizes, writes, memory, products of all kinds of weights that the backend has for 1 to 2,048
+// rows, attention. Takes 1 GiB of disk and 130 MiB of memory. What runs beside it spoils the
+// figures. Throws IoError and the device's errors.
+HardwareProfile probe_hardware(Device& device, Kernels& kernels, const ProbeOptions& options);
+
+struct QuickProbeOptions {
+  std::string path;  // file that a run will read (a store's weights), or folder on the same disk
+  IoEngineKind engine = IoEngineKind::kAuto;
+  DType weights = DType::kBF16;
+  bool int8_activations = false;
+};
+
+// The few figures that the automatic settings of a run need, in 1 to 2 seconds and 75 MiB of
+// memory: one way of reading, and products of one kind for 1, 32 and 256 rows; where the backend
+// lacks the kind, of its bf16 weights. Throws as above, and UsageError where this machine lacks the
+// engine.
+HardwareProfile quick_profile(Device& device, Kernels& kernels, const QuickProbeOptions& options);
+
+// quick_profile(), or what an earlier run kept of it in `cache_folder`/hardware for the same
+// processor and threads, disk, engine and weights, unless that is older than 30 days or cannot be
+// read. That the profile cannot be kept is no error.
+HardwareProfile load_profile_or_measure(const std::string& cache_folder, Device& device,
+                                        Kernels& kernels, const QuickProbeOptions& options);
+
+// All figures as a table for people.
+std::string probe_table(const HardwareProfile& profile);
+
+}  // namespace zerostream
