@@ -151,8 +151,7 @@ HardwareProfile::Link link(const Value& value) {
   expect_keys(value, {"to_device", "from_device", "sharing"});
   HardwareProfile::Link link{.to_device = rate(value.at("to_device")),
                              .from_device = rate(value.at("from_device")),
-                             .sharing = {}};
-  link.sharing = sharing(value);
+                             .sharing = sharing(value)};
   return link;
 }
 
