@@ -24,6 +24,16 @@ std::vector<std::byte> pack_in_steps(const WeightSource& weights, const MatrixSp
   return packed;
 }
 
+constexpr StoreFormat kFormats[] = {
+    {.dtype = DType::kBF16, .compute_dtype = DType::kBF16},
+    {.dtype = DType::kBF16, .compute_dtype = DType::kBF16, .layout = WeightLayout::kRows},
+    {.dtype = DType::kI8, .compute_dtype = DType::kF16, .group_size = 32},
+    {.dtype = DType::kI4,
+     .compute_dtype = DType::kBF16,
+     .group_size = 128,
+     .has_zeros = true,
+     .quantised_head = true}};
+
 TEST(MatrixPackerTest, ThreadsAndStepsDoNotMatter) {
   for (const Json& config : {odd_llama_config(), odd_gpt2_config()}) {
     const TempDir dir;
@@ -31,10 +41,8 @@ TEST(MatrixPackerTest, ThreadsAndStepsDoNotMatter) {
     random.write(dir.file("model"));
     const Checkpoint checkpoint = Checkpoint::open(dir.file("model"));
     const WeightSource weights = checkpoint_weights(checkpoint);
-    for (const WeightLayout layout : {WeightLayout::kTile64, WeightLayout::kRows}) {
-      const SegmentLayout segments = layout_segments(
-          random.specs, {.dtype = DType::kBF16, .compute_dtype = DType::kBF16, .layout = layout},
-          64 << 10);
+    for (const StoreFormat& format : kFormats) {
+      const SegmentLayout segments = layout_segments(random.specs, format, 64 << 10);
       size_t spec = 0;
       for (const Segment& segment : segments.segments) {
         for (const StoredMatrix& run : segment.matrices) {

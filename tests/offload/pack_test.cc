@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -127,6 +128,80 @@ INSTANTIATE_TEST_SUITE_P(Kinds, PackRoundTripTest,
                                   std::string(dtype_name(std::get<1>(info.param))) + "_" +
                                   (std::get<2>(info.param) == WeightLayout::kRows ? "rows"
                                                                                   : "tile64");
+                         });
+
+// Compares every number of a quantised run with its source: half a step where nothing is clamped.
+void expect_quantised_run(const RandomCheckpoint& checkpoint, const StoredMatrix& run,
+                          const std::byte* segment) {
+  const MatrixSpec& spec = spec_of(checkpoint, run);
+  const int largest = run.dtype == DType::kI8 ? 255 : 15;
+  for (int64_t output = 0; output < run.weight(segment).outputs; ++output) {
+    const int64_t in_run = run.gated ? output / 128 * 64 + output % 64 : output;
+    const size_t half = run.gated ? static_cast<size_t>(output / 64 % 2) : 0;
+    for (int64_t input = 0; input < run.inputs; ++input) {
+      const StoredCode stored = stored_code(run, segment, output, input);
+      const float expected =
+          in_run < run.outputs ? checkpoint.value(spec, run.output_begin + in_run, input, half) : 0;
+      const float step = std::fabs(stored.scale);
+      const bool clamped =
+          !run.has_zeros && run.dtype == DType::kI4 && (stored.code == 0 || stored.code == largest);
+      ASSERT_NEAR(stored.value(), expected, step * (clamped ? 2.6 : 0.5001))
+          << matrix_role_name(run.role) << " layer " << run.layer << " output " << output
+          << " input " << input;
+    }
+  }
+}
+
+using QuantisedKind = std::tuple<const char*, DType, int32_t, bool>;
+
+class PackQuantisedTest : public testing::TestWithParam<QuantisedKind> {};
+
+TEST_P(PackQuantisedTest, StoreHoldsTheNumbersOfTheCheckpoint) {
+  const auto [model, dtype, group_size, asymmetric] = GetParam();
+  const TempDir dir;
+  const RandomCheckpoint checkpoint = make_random_checkpoint(
+      std::strcmp(model, "gpt2") == 0 ? odd_gpt2_config() : odd_llama_config());
+  checkpoint.write(dir.file("model"));
+  for (const bool quantise_head : {false, true}) {
+    pack_store(Checkpoint::open(dir.file("model")), dir.file("store"),
+               {.dtype = dtype,
+                .group_size = group_size,
+                .asymmetric = asymmetric,
+                .quantise_head = quantise_head,
+                .overwrite = true});
+    const PackedStore store = PackedStore::open(dir.file("store"));
+    EXPECT_EQ(store.layout().dtype, dtype);
+    EXPECT_EQ(store.layout().compute_dtype, DType::kBF16);
+    const StoreFormat expected = {.dtype = dtype,
+                                  .compute_dtype = DType::kBF16,
+                                  .group_size = group_size,
+                                  .has_zeros = asymmetric,
+                                  .quantised_head = quantise_head};
+    EXPECT_EQ(store.format(), expected);
+    const std::string bytes = read_file(store.weights_path());
+    for (const Segment& segment : store.segments()) {
+      const std::byte* data = reinterpret_cast<const std::byte*>(bytes.data()) + segment.offset;
+      for (const StoredMatrix& run : segment.matrices) {
+        const bool quantised =
+            run.layer != kNoLayer || (quantise_head && run.role == MatrixRole::kHead);
+        ASSERT_EQ(run.group_size, quantised ? group_size : 0);
+        quantised ? expect_quantised_run(checkpoint, run, data) : expect_run(checkpoint, run, data);
+      }
+    }
+    expect_vectors(checkpoint, store, bytes);
+    store.verify();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, PackQuantisedTest,
+                         testing::Combine(testing::Values("llama", "gpt2"),
+                                          testing::Values(DType::kI8, DType::kI4),
+                                          testing::Values(32, 64, 128), testing::Bool()),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" +
+                                  std::string(dtype_name(std::get<1>(info.param))) + "_" +
+                                  std::to_string(std::get<2>(info.param)) +
+                                  (std::get<3>(info.param) ? "_asymmetric" : "");
                          });
 
 class PackTest : public testing::Test {
@@ -248,7 +323,66 @@ TEST_F(PackTest, ANumberTooLargeForTheDtypeIsNamed) {
 }
 
 TEST_F(PackTest, OnlyDtypesOfTheFormatArePacked) {
-  EXPECT_THROW(pack(store_, {.dtype = DType::kI8}), UsageError);
+  EXPECT_THROW(pack(store_, {.dtype = DType::kU8}), UsageError);
+}
+
+TEST_F(PackTest, OptionsThatDoNotGoTogetherAreRefused) {
+  const std::pair<PackOptions, const char*> cases[] = {
+      {{.dtype = DType::kI8, .layout = WeightLayout::kRows}, "in tiles only"},
+      {{.dtype = DType::kI4, .group_size = 48}, "32, 64 or 128, not 48"},
+      {{.dtype = DType::kBF16, .group_size = 32}, "a group size is for int8 and int4"},
+      {{.asymmetric = true}, "asymmetric quantisation is for int8 and int4 weights, not for fp32"},
+      {{.quantise_head = true}, "a quantised head is for"}};
+  for (const auto& [options, message] : cases)
+    EXPECT_THAT(message_of<UsageError>([&] { pack(store_, options); }), HasSubstr(message));
+  EXPECT_FALSE(file_exists(store_));
+}
+
+TEST_F(PackTest, NumbersThatCannotBeQuantisedAreNamed) {
+  for (const float bad :
+       {1e9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    random_.tensors.at("model.layers.1.mlp.down_proj.weight").values[77] = bad;
+    random_.write(model_);
+    EXPECT_THAT(message_of<CheckpointError>([&] { pack(store_, {.dtype = DType::kI4}); }),
+                AllOf(HasSubstr("model.layers.1.mlp.down_proj.weight"), HasSubstr("int4")));
+    EXPECT_FALSE(file_exists(store_));
+  }
+}
+
+TEST_F(PackTest, EveryPartOfTheFormatIsPartOfTheFingerprint) {
+  const Checkpoint checkpoint = Checkpoint::open(model_);
+  std::set<std::string> fingerprints;
+  const PackOptions kinds[] = {{},
+                               {.dtype = DType::kBF16},
+                               {.dtype = DType::kI8},
+                               {.dtype = DType::kI4},
+                               {.dtype = DType::kI8, .group_size = 32},
+                               {.dtype = DType::kI8, .asymmetric = true},
+                               {.dtype = DType::kI8, .quantise_head = true},
+                               {.dtype = DType::kI8, .dummy_weights = true}};
+  for (const PackOptions& options : kinds) {
+    fingerprints.insert(pack_fingerprint(checkpoint, options));
+  }
+  EXPECT_EQ(fingerprints.size(), std::size(kinds));
+  EXPECT_EQ(pack_fingerprint(checkpoint, {.dtype = DType::kI8}),
+            pack_fingerprint(checkpoint, {.dtype = DType::kI8, .group_size = 64}));
+}
+
+TEST_F(PackTest, AGivenStoreMustBeWhatIsAskedFor) {
+  pack(store_, {.dtype = DType::kI8, .group_size = 32});
+  const auto open = [&](const PackOptions& options) {
+    return open_or_pack(store_, "", dir_.file("cache"), options, [](const std::string&) {}).path();
+  };
+  EXPECT_EQ(open({}), store_);
+  EXPECT_EQ(open({.dtype = DType::kI8}), store_);
+  EXPECT_EQ(open({.group_size = 32}), store_);
+  for (const PackOptions& other :
+       {PackOptions{.dtype = DType::kI4}, PackOptions{.dtype = DType::kBF16},
+        PackOptions{.group_size = 64}, PackOptions{.asymmetric = true},
+        PackOptions{.quantise_head = true}}) {
+    EXPECT_THAT(message_of<UsageError>([&] { open(other); }),
+                HasSubstr(store_ + " is a packed store of int8-g32, not of "));
+  }
 }
 
 TEST_F(PackTest, ADiskThatIsTooSmallIsFoundBeforeWriting) {
@@ -410,7 +544,7 @@ TEST_F(PackTest, AStoreFolderThatHoldsAnotherModelIsRefused) {
   open_or_pack_here(store_, {.dtype = DType::kF32});
   EXPECT_EQ(open_or_pack_here(store_, {.dtype = DType::kF32}).path(), store_);
   EXPECT_THAT(message_of<UsageError>([&] { open_or_pack_here(store_, {.dtype = DType::kBF16}); }),
-              HasSubstr("another checkpoint, dtype or layout"));
+              HasSubstr("another checkpoint, dtype, group size or layout"));
 }
 
 TEST_F(PackTest, AStoreIsItsOwnModelPath) {

@@ -159,6 +159,59 @@ TEST_F(PackedStoreTest, NothingInTheManifestIsTakenOnTrust) {
   EXPECT_EQ(open_error(), "opened");
 }
 
+TEST_F(PackedStoreTest, StoresOfTheFirstVersionAreRead) {
+  change_manifest([](Json& json) {
+    json["version"] = 1;
+    json.erase("compute_dtype");
+  });
+  const PackedStore store = PackedStore::open(store_);
+  EXPECT_EQ(store.layout().dtype, DType::kF32);
+  EXPECT_EQ(store.layout().compute_dtype, DType::kF32);
+  EXPECT_FALSE(store.format().quantised());
+}
+
+TEST_F(PackedStoreTest, NothingOfQuantisedWeightsIsTakenOnTrust) {
+  pack_store(Checkpoint::open(dir_.file("model")), store_,
+             {.dtype = DType::kI8, .group_size = 32, .overwrite = true});
+  original_ = read_file(store_ + "/manifest.json");
+  struct Case {
+    const char* what;
+    std::function<void(Json&)> change;
+    const char* message;
+  };
+  const auto first = [](Json& json) -> Json& { return json["segments"][1]["matrices"][0]; };
+  const auto head = [](Json& json) -> Json& { return json["segments"].back()["matrices"][0]; };
+  const std::vector<Case> cases = {
+      {"dtype", [](Json& j) { j["dtype"] = "int4"; }, "another dtype"},
+      {"odd dtype", [](Json& j) { j["dtype"] = "uint8"; }, "not possible"},
+      {"no compute dtype", [](Json& j) { j.erase("compute_dtype"); },
+       "\"compute_dtype\" is missing"},
+      {"compute dtype", [](Json& j) { j["compute_dtype"] = "int8"; }, "\"compute_dtype\" is not"},
+      {"other compute dtype", [](Json& j) { j["compute_dtype"] = "fp32"; }, "another dtype"},
+      {"no group size", [](Json& j) { j.erase("group_size"); }, "\"group_size\" is missing"},
+      {"group size", [](Json& j) { j["group_size"] = 0; }, "32, 64 or 128"},
+      {"other group size", [](Json& j) { j["group_size"] = 64; }, "quantised otherwise"},
+      {"zeros", [](Json& j) { j["has_zeros"] = true; }, "quantised otherwise"},
+      {"zeros of no kind", [](Json& j) { j["has_zeros"] = 1; }, "neither true nor false"},
+      {"rows", [](Json& j) { j["layout"] = "rows"; }, "\"layout\" is not"},
+      {"head", [](Json& j) { j["quantised_head"] = true; }, "another dtype"},
+      {"no head", [](Json& j) { j.erase("quantised_head"); }, "\"quantised_head\" is missing"},
+      {"matrix dtype", [&](Json& j) { first(j)["dtype"] = "bf16"; }, "another dtype"},
+      {"matrix layout", [&](Json& j) { first(j)["layout"] = "rows"; }, "another layout"},
+      {"matrix group", [&](Json& j) { first(j)["group_size"] = 128; }, "quantised otherwise"},
+      {"matrix odd group", [&](Json& j) { first(j)["group_size"] = 16; }, "32, 64 or 128"},
+      {"matrix no group", [&](Json& j) { first(j).erase("group_size"); }, "is missing"},
+      {"matrix zeros", [&](Json& j) { first(j)["has_zeros"] = true; }, "quantised otherwise"},
+      {"head dtype", [&](Json& j) { head(j)["dtype"] = "fp16"; }, "another dtype"},
+  };
+  for (const Case& test : cases) {
+    change_manifest(test.change);
+    EXPECT_THAT(open_error(), HasSubstr(test.message)) << test.what;
+  }
+  change_manifest([](Json&) {});
+  EXPECT_EQ(open_error(), "opened");
+}
+
 TEST_F(PackedStoreTest, AConfigOfAnotherShapeIsRefused) {
   Json config = odd_llama_config();
   config["intermediate_size"] = 128;

@@ -109,8 +109,33 @@ Json odd_gpt2_config() {
     "bos_token_id": 1, "eos_token_id": 2})");
 }
 
+StoredCode stored_code(const StoredMatrix& run, const std::byte* segment, int64_t output,
+                       int64_t input) {
+  const bool int4 = run.dtype == DType::kI4;
+  const int64_t tile_width = int4 ? 128 : 64;
+  const int64_t tiles_bytes = (run.inputs + tile_width - 1) / tile_width * 4096;
+  const int64_t groups = (run.inputs + run.group_size - 1) / run.group_size;
+  const int64_t group_bytes = run.has_zeros ? 192 : 128;
+  const int64_t table_bytes = (groups * group_bytes + 4095) / 4096 * 4096;
+  const auto* panel = reinterpret_cast<const uint8_t*>(segment) + run.offset +
+                      output / 64 * (tiles_bytes + table_bytes);
+  const int64_t in_tile = input % tile_width % 64;
+  const uint8_t byte =
+      panel[input / tile_width * 4096 + in_tile / 4 * 256 + output % 64 * 4 + in_tile % 4];
+  const bool high = int4 && input % tile_width >= 64;
+  StoredCode stored;
+  stored.code = int4 ? (high ? byte >> 4 : byte & 15) : byte;
+  stored.zero = run.has_zeros ? 0 : int4 ? 8 : 128;
+  if (input / run.group_size >= groups) return stored;
+  const uint8_t* group = panel + tiles_bytes + input / run.group_size * group_bytes;
+  stored.scale = load_float(group, DType::kF16, output % 64);
+  if (run.has_zeros) stored.zero = group[128 + output % 64];
+  return stored;
+}
+
 float stored_value(const StoredMatrix& run, const std::byte* segment, int64_t output,
                    int64_t input) {
+  if (run.group_size != 0) return stored_code(run, segment, output, input).value();
   const std::byte* data = segment + run.offset;
   if (run.layout == WeightLayout::kRows) {
     return load_float(data, run.dtype, output * run.inputs + input);

@@ -37,6 +37,19 @@ RandomCheckpoint make_random_checkpoint(const Json& config, uint32_t seed = 1);
 Json odd_llama_config();  // gated MLP, grouped queries, untied head
 Json odd_gpt2_config();   // transposed sources, biases, learned positions, tied head
 
+// A number of a quantised run as it is stored: scale * (code - zero).
+struct StoredCode {
+  float scale = 0;
+  int code = 0, zero = 0;
+
+  float value() const { return scale * static_cast<float>(code - zero); }
+};
+
+// Number `input` of stored output `output` of a quantised run; `input` may be padding: then the
+// scale is 0 if no group covers it.
+StoredCode stored_code(const StoredMatrix& run, const std::byte* segment, int64_t output,
+                       int64_t input);
+
 // Number `input` of stored output `output` (gated runs: padding and halves counted) of a run whose
 // segment lies at `segment`, read by the words of docs/store-format.md.
 float stored_value(const StoredMatrix& run, const std::byte* segment, int64_t output,

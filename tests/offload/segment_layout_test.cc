@@ -120,6 +120,65 @@ TEST(SegmentLayoutTest, AnyLimitFromOneUnitUpGivesASoundLayout) {
   }
 }
 
+constexpr StoreFormat kInt4 = {
+    .dtype = DType::kI4, .compute_dtype = DType::kBF16, .group_size = 32, .has_zeros = true};
+
+TEST(SegmentLayoutTest, OnlyMatricesOfLayersAreQuantised) {
+  WeightSpecs specs = small_model(2);
+  specs.matrices.insert(specs.matrices.begin() + 1,
+                        matrix(MatrixRole::kProjectIn, kNoLayer, 64, 64));
+  const SegmentLayout layout = layout_segments(specs, kInt4);
+  expect_sound(layout, specs, kMaxSegmentBytes);
+  for (const Segment& segment : layout.segments) {
+    for (const StoredMatrix& run : segment.matrices) {
+      const bool quantised = run.layer != kNoLayer;
+      EXPECT_EQ(run.dtype, quantised ? DType::kI4 : DType::kBF16) << segment.name;
+      EXPECT_EQ(run.group_size, quantised ? 32 : 0) << segment.name;
+      EXPECT_EQ(run.has_zeros, quantised) << segment.name;
+      EXPECT_EQ(run.weight(nullptr).group_size, run.group_size);
+    }
+  }
+  // Per panel a tile of 128 inputs and a page for the table of 2 groups; down: 3 tiles, 10 groups.
+  EXPECT_EQ(named(layout, "layers.0.attention").bytes, (3 + 1) * 8 * kKiB);
+  EXPECT_EQ(named(layout, "layers.0.mlp").bytes, (10 * 8 + 3 * 4 + 4) * kKiB);
+  EXPECT_EQ(named(layout, "head").bytes, 16 * 8 * kKiB);
+}
+
+TEST(SegmentLayoutTest, TheHeadIsQuantisedIfAsked) {
+  StoreFormat format = kInt4;
+  format.quantised_head = true;
+  const SegmentLayout layout = layout_segments(small_model(1), format);
+  EXPECT_EQ(named(layout, "head").matrices[0].dtype, DType::kI4);
+  EXPECT_EQ(named(layout, "token_embedding").matrices[0].dtype, DType::kBF16);
+}
+
+TEST(SegmentLayoutTest, QuantisedSegmentsAreCutAtPanels) {
+  const WeightSpecs specs = small_model(1);
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    for (const int32_t group_size : {32, 64, 128}) {
+      for (const bool has_zeros : {false, true}) {
+        for (int64_t max_bytes = 24 * kKiB; max_bytes < 100 * kKiB; max_bytes += 4 * kKiB) {
+          expect_sound(layout_segments(specs,
+                                       {.dtype = dtype,
+                                        .compute_dtype = DType::kF16,
+                                        .group_size = group_size,
+                                        .has_zeros = has_zeros},
+                                       max_bytes),
+                       specs, max_bytes);
+        }
+      }
+    }
+  }
+}
+
+TEST(SegmentLayoutTest, NamesOfFormats) {
+  EXPECT_EQ(format_name(kBf16), "bf16");
+  EXPECT_EQ(format_name({.dtype = DType::kI8, .group_size = 64}), "int8-g64");
+  StoreFormat format = kInt4;
+  format.quantised_head = true;
+  EXPECT_EQ(format_name(format), "int4-g32-asymmetric-head");
+}
+
 TEST(SegmentLayoutTest, MistralsMlpBecomesThreeEqualPieces) {
   WeightSpecs specs;
   specs.matrices.push_back(matrix(MatrixRole::kMlpUp, 0, 14336, 4096, true));

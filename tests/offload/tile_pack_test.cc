@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
+
+#include "offload/quantise.h"
+#include "tests/offload/random_checkpoint.h"
 
 namespace zerostream {
 namespace {
@@ -71,6 +75,36 @@ int64_t place_in_panel(int64_t output, int64_t input, DType dtype) {
          output * group + input % group;
 }
 
+// Every code of the panel, by the words of docs/store-format.md, is that of its group.
+void expect_quantised_panel(const std::vector<float>& source, const StoredMatrix& run,
+                            const std::byte* packed) {
+  const Quantisation kind = {run.dtype, run.group_size, run.has_zeros};
+  const int64_t padded = round_up(run.inputs, tile_inputs(run.dtype));
+  std::vector<float> line(static_cast<size_t>(round_up(padded, run.group_size)));
+  std::vector<uint8_t> codes(line.size());
+  for (int64_t row = 0; row < kPanelOutputs; ++row) {
+    std::fill(line.begin(), line.end(), 0.0f);
+    if (row < run.outputs) std::copy_n(&source[row * run.inputs], run.inputs, line.begin());
+    for (int64_t input = 0; input < padded; ++input) {
+      GroupScale group;
+      const int64_t begin = input / run.group_size * run.group_size;
+      if (input == begin) {
+        ASSERT_TRUE(quantise_group(&line[begin], kind, &codes[begin], group));
+      }
+      const StoredCode stored = stored_code(run, packed, row, input);
+      ASSERT_EQ(stored.code, codes[input]) << "row " << row << " input " << input;
+      if (input == begin && row < run.outputs && input < run.inputs) {
+        ASSERT_EQ(stored.scale, fp16_to_float(group.scale));
+        ASSERT_EQ(stored.zero, group.zero);
+      }
+      if (row >= run.outputs || input >= run.inputs) {
+        ASSERT_EQ(stored.value(), 0);
+        ASSERT_EQ(stored.code, stored.zero);
+      }
+    }
+  }
+}
+
 TEST(PackPanelTest, PutsEveryElementInItsPlaceAndZerosElsewhere) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
@@ -101,6 +135,58 @@ TEST(PackPanelTest, PutsEveryElementInItsPlaceAndZerosElsewhere) {
       }
     }
   }
+}
+
+TEST(PackPanelTest, QuantisedRowsAreWhatTheirGroupsBecomeAndPaddingIsZero) {
+  std::mt19937 random(8);
+  std::normal_distribution<float> normal;
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    for (const int32_t group_size : {32, 64, 128}) {
+      for (const bool has_zeros : {false, true}) {
+        for (const int64_t inputs : {1, 31, 33, 64, 72, 128, 150, 320}) {
+          for (const int64_t rows : {1, 63, 64}) {
+            std::vector<float> source(static_cast<size_t>(rows * inputs));
+            for (float& value : source) value = normal(random) + 0.5f;
+            StoredMatrix run;
+            run.dtype = dtype;
+            run.inputs = inputs;
+            run.outputs = rows;
+            run.group_size = group_size;
+            run.has_zeros = has_zeros;
+            const PackedWeight weight = run.weight(nullptr);
+            std::vector<std::byte> scratch(static_cast<size_t>(panel_scratch_bytes(weight)),
+                                           std::byte{0x55});
+            std::vector<std::byte> packed(static_cast<size_t>(weight.bytes()), std::byte{0x55});
+            ASSERT_TRUE(pack_panel(source.data(), rows, weight, scratch.data(), packed.data()));
+            expect_quantised_panel(source, run, packed.data());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(PackPanelTest, TheRestOfAGroupTableIsZero) {
+  const std::vector<float> source(64 * 40, 1.0f);
+  for (const bool has_zeros : {false, true}) {
+    const PackedWeight weight = {nullptr, DType::kI8, WeightLayout::kTile64, 64, 40, 32, has_zeros};
+    ASSERT_EQ(weight.bytes(), 2 * kTileBytes);
+    std::vector<std::byte> scratch(static_cast<size_t>(panel_scratch_bytes(weight)));
+    std::vector<std::byte> packed(static_cast<size_t>(weight.bytes()), std::byte{0x55});
+    ASSERT_TRUE(pack_panel(source.data(), 64, weight, scratch.data(), packed.data()));
+    for (int64_t i = kTileBytes + 2 * weight.group_bytes(); i < weight.bytes(); ++i)
+      ASSERT_EQ(packed[static_cast<size_t>(i)], std::byte{0}) << i;
+  }
+}
+
+TEST(PackPanelTest, TellsWhenAGroupDoesNotFit) {
+  std::vector<float> source(64 * 100, 1.0f);
+  const PackedWeight weight = {nullptr, DType::kI4, WeightLayout::kTile64, 64, 100, 64, false};
+  std::vector<std::byte> scratch(static_cast<size_t>(panel_scratch_bytes(weight)));
+  std::vector<std::byte> packed(static_cast<size_t>(weight.bytes()));
+  EXPECT_TRUE(pack_panel(source.data(), 64, weight, scratch.data(), packed.data()));
+  source[5000] = 1e20f;
+  EXPECT_FALSE(pack_panel(source.data(), 64, weight, scratch.data(), packed.data()));
 }
 
 }  // namespace
