@@ -32,13 +32,17 @@ std::string CpuDevice::description() const {
          (threads_ == 1 ? " thread" : " threads");
 }
 
-int64_t CpuDevice::scratch_bytes() const { return threads_ * kScratchBytesPerWorker; }
+int64_t CpuDevice::scratch_bytes() const {
+  return threads_ * kScratchBytesPerWorker + kLinearSharedScratchBytes;
+}
 
 std::unique_ptr<Stream> CpuDevice::make_compute_stream() {
-  return std::make_unique<CpuStream>(CpuStreamOptions{.name = "zs-compute",
-                                                      .workers = threads_,
-                                                      .isa = isa_,
-                                                      .scratch_bytes = kScratchBytesPerWorker});
+  return std::make_unique<CpuStream>(
+      CpuStreamOptions{.name = "zs-compute",
+                       .workers = threads_,
+                       .isa = isa_,
+                       .scratch_bytes = kScratchBytesPerWorker,
+                       .shared_scratch_bytes = kLinearSharedScratchBytes});
 }
 
 std::unique_ptr<Stream> CpuDevice::make_copy_stream() {

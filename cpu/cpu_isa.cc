@@ -59,11 +59,11 @@ bool has_avx512() {
   return has_all(cpuid(7).ebx, kFDqCdBwVl) && has_all(saved_states(), kZmmState);
 }
 
-bool has_avx512_bf16() { return has_bit(cpuid(7, 1).eax, 5); }
+bool has_avx512_bf16() { return has_bit(cpuid(7, 1).eax, 5) && has_bit(cpuid(7).ecx, 11); }
 
 bool has_amx() {
-  constexpr uint32_t kBf16AndTile = 1u << 22 | 1u << 24;
-  if (!has_all(cpuid(7).edx, kBf16AndTile) || !has_all(saved_states(), kTileState)) return false;
+  constexpr uint32_t kBf16TileAndInt8 = 1u << 22 | 1u << 24 | 1u << 25;
+  if (!has_all(cpuid(7).edx, kBf16TileAndInt8) || !has_all(saved_states(), kTileState)) return false;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // of arch_prctl(2)
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }

@@ -11,8 +11,8 @@ namespace zerostream {
 enum class CpuIsa : uint8_t {
   kAvx2,        // with FMA, F16C, BMI1/2, AES and PCLMUL, as every processor with AVX2 and FMA has
   kAvx512,      // F, CD, BW, DQ, VL
-  kAvx512Bf16,  // dot products of bf16 pairs
-  kAmx,         // bf16 tiles
+  kAvx512Bf16,  // dot products of bf16 pairs and of bytes in fours (VNNI)
+  kAmx,         // tiles of bf16 and of bytes
 };
 
 // "AVX2", "AVX-512", "AVX-512 BF16", "AMX".

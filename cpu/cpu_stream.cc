@@ -54,6 +54,7 @@ CpuStream::CpuStream(const CpuStreamOptions& options)
     : isa_(options.isa),
       scratch_bytes_(round_up(options.scratch_bytes, kTileBytes)),
       scratch_(allocate_host(scratch_bytes_ * options.workers)),
+      shared_scratch_(allocate_host(options.shared_scratch_bytes, Residency::kOnTouch)),
       pool_(options.workers, options.name),
       queue_(std::make_unique<std::array<Entry, kQueueTasks>>()) {
   thread_ = std::thread([this, name = options.name] {

@@ -44,6 +44,7 @@ struct CpuStreamOptions {
   int workers = 1;                 // threads that share an operation, the stream's own included
   CpuIsa isa = CpuIsa::kAvx2;      // the highest that kernels may use here
   int64_t scratch_bytes = 0;       // per worker
+  int64_t shared_scratch_bytes = 0;
 };
 
 // A FIFO of tasks and the thread that runs them one after the other; see Stream. A full queue
@@ -69,11 +70,14 @@ class CpuStream : public Stream {
 
   // For kernels: runs `task` on the stream's thread after all earlier ones. It may throw.
   void enqueue(Task task) { push(std::move(task), When::kUnlessFailed); }
-  // For tasks only: the workers, and what each of them may use as it likes within one task: at
-  // least `scratch_bytes` at a 4 KiB boundary.
+  // For tasks only: the workers, what each of them may use as it likes within one task, at least
+  // `scratch_bytes` at a 4 KiB boundary, and what they may use together; its pages become resident
+  // when they are first touched.
   WorkerPool& pool() { return pool_; }
   std::byte* scratch(int worker) const { return scratch_.data() + worker * scratch_bytes_; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
+  std::byte* shared_scratch() const { return shared_scratch_.data(); }
+  int64_t shared_scratch_bytes() const { return shared_scratch_.size(); }
   CpuIsa isa() const { return isa_; }
 
  private:
@@ -90,6 +94,7 @@ class CpuStream : public Stream {
   const CpuIsa isa_;
   const int64_t scratch_bytes_;
   const Buffer scratch_;
+  const Buffer shared_scratch_;
   WorkerPool pool_;
 
   // Of the stream's thread, and of others while it is idle.

@@ -75,14 +75,22 @@ struct Bias {
   alignas(64) float values[kPanelOutputs] = {};
 };
 
-HWY_INLINE void finish_row(const LinearArgs& args, const float* gate, const float* up,
-                           const Bias& bias, const Bias& up_bias, float* finished) {
+// The sums of one row.
+struct RowSums {
+  const float* gate;
+  const float* up;
+  float scale;
+};
+
+HWY_INLINE void finish_row(const LinearArgs& args, const RowSums& row, const Bias& bias,
+                           const Bias& up_bias, float* finished) {
   const Floats d;
+  const FloatVec scale = hn::Set(d, row.scale);
   for (int64_t i = 0; i < kPanelOutputs; i += kLanes) {
-    FloatVec y = hn::Add(hn::Load(d, gate + i), hn::Load(d, bias.values + i));
-    if (args.epilogue == Epilogue::kActivate || up != nullptr) y = activate(args.activation, y);
-    if (up != nullptr)
-      y = hn::Mul(y, hn::Add(hn::Load(d, up + i), hn::Load(d, up_bias.values + i)));
+    FloatVec y = hn::MulAdd(hn::Load(d, row.gate + i), scale, hn::Load(d, bias.values + i));
+    if (args.epilogue == Epilogue::kActivate || row.up != nullptr) y = activate(args.activation, y);
+    if (row.up != nullptr)
+      y = hn::Mul(y, hn::MulAdd(hn::Load(d, row.up + i), scale, hn::Load(d, up_bias.values + i)));
     hn::Store(y, d, finished + i);
   }
 }
@@ -98,8 +106,10 @@ void finish(const LinearArgs& args, const PanelSums& sums) {
   const TensorView target = args.target.col_range(sums.col_begin, cols);
   alignas(64) float finished[kPanelOutputs];
   for (int64_t row = 0; row < sums.rows; ++row) {
-    const float* up = gated ? sums.up + row * kPanelOutputs : nullptr;
-    finish_row(args, sums.gate + row * kPanelOutputs, up, bias, up_bias, finished);
+    const RowSums row_sums = {.gate = sums.gate + row * kPanelOutputs,
+                              .up = gated ? sums.up + row * kPanelOutputs : nullptr,
+                              .scale = sums.row_scales != nullptr ? sums.row_scales[row] : 1.0f};
+    finish_row(args, row_sums, bias, up_bias, finished);
     std::byte* target_row = target.row(sums.row_begin + row);
     if (args.epilogue == Epilogue::kAdd) {
       auto* sum = reinterpret_cast<float*>(target_row);

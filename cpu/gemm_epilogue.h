@@ -10,13 +10,14 @@ namespace zerostream {
 
 // The sums of `rows` rows from `row_begin` on, for up to 64 columns of the target from `col_begin`
 // on: fp32 [rows][64], 64-byte aligned. For Epilogue::kGated `gate` holds the gate outputs and `up`
-// the up outputs; otherwise `up` is null.
+// the up outputs; otherwise `up` is null. row_scales: a factor for the sums of each row, or null.
 struct PanelSums {
   int64_t row_begin = 0;
   int64_t rows = 0;
   int64_t col_begin = 0;
   const float* gate = nullptr;
   const float* up = nullptr;
+  const float* row_scales = nullptr;
 };
 
 // Adds the bias, applies args.epilogue and writes the target. Vectorised activations differ from

@@ -1,9 +1,12 @@
 #include "cpu/kernel_checks.h"
 
 #include "base/require.h"
+#include "cpu/gemm_dequantise.h"
 
 namespace zerostream {
 namespace {
+
+bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
 
 bool is_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
@@ -16,12 +19,38 @@ void check_view(const TensorView& view, std::string_view promise) {
           promise);
 }
 
+void check_quantised(const LinearArgs& args) {
+  const PackedWeight& weight = args.weight;
+  require(weight.layout == WeightLayout::kTile64, "a quantised weight is tiled");
+  require(weight.group_size == 32 || weight.group_size == 64 || weight.group_size == 128,
+          "groups of a quantised weight have 32, 64 or 128 inputs");
+  require(
+      args.source.rows <= 1 || args.source.row_stride >= round_up(weight.inputs, kQuantisedSpan),
+      "the source of a quantised weight has rows of whole 128 inputs");
+}
+
+void check_weight(const LinearArgs& args) {
+  require(args.weight.data != nullptr && args.source.cols == args.weight.inputs,
+          "linear's source has the weight's inputs");
+  if (is_quantised(args.weight.dtype)) return check_quantised(args);
+  require(is_float(args.weight.dtype) && args.source.dtype == args.weight.dtype,
+          "linear's source has the weight's dtype");
+  require(args.weight.group_size == 0 && !args.weight.has_zeros,
+          "only quantised weights have groups");
+  require(!args.int8_activations, "int8 activations are for quantised weights");
+}
+
 void check_kv(const KvLayerView& kv) {
-  require(kv.base != nullptr && is_float(kv.dtype), "KV blocks are fp32, fp16 or bf16");
+  require(kv.base != nullptr && (is_float(kv.dtype) || kv.dtype == DType::kI8),
+          "KV blocks are fp32, fp16, bf16 or int8");
   require(kv.num_key_value_heads > 0 && kv.head_dim > 0 && kv.block_tokens > 0,
           "a KV block has heads, columns and positions");
-  require(kv.block_bytes >= 2 * kv.num_key_value_heads * kv.head_bytes(),
+  require(kv.block_bytes >= KvLayerView::content_bytes(kv.dtype, kv.block_tokens,
+                                                       kv.num_key_value_heads, kv.head_dim),
           "a KV block holds the keys and values of its positions");
+  require(kv.dtype != DType::kI8 ||
+              (2 * kv.num_key_value_heads * kv.head_bytes() % 4 == 0 && kv.block_bytes % 4 == 0),
+          "the scales of int8 KV blocks are aligned");
 }
 
 }  // namespace
@@ -57,10 +86,7 @@ void check_args(const LinearArgs& args) {
   check_view(args.source, "linear has a source");
   check_view(args.target, "linear has a target");
   require(args.source.rows == args.target.rows, "linear keeps the rows");
-  require(is_float(args.weight.dtype) && args.source.dtype == args.weight.dtype,
-          "linear's source has the weight's dtype");
-  require(args.weight.data != nullptr && args.source.cols == args.weight.inputs,
-          "linear's source has the weight's inputs");
+  check_weight(args);
   const int64_t outputs = args.epilogue == Epilogue::kGated
                               ? 2 * round_up(args.target.cols, kPanelOutputs)
                               : args.target.cols;
@@ -105,6 +131,14 @@ void check_args(const SampleArgs& args) {
   require(args.logits.dtype == DType::kF32, "sample reads fp32 logits");
   require(args.logits.rows == 0 || (args.rows != nullptr && args.results != nullptr),
           "sample has rows and results");
+}
+
+void check_args(const AccumulateSoftmaxArgs& args) {
+  check_view(args.logits, "accumulate_softmax has logits");
+  require(args.logits.dtype == DType::kF32, "accumulate_softmax reads fp32 logits");
+  require(args.vocabulary_begin >= 0, "parts of the vocabulary begin at a token");
+  require(args.logits.rows == 0 || (args.targets != nullptr && args.states != nullptr),
+          "accumulate_softmax has targets and states");
 }
 
 }  // namespace zerostream

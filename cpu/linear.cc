@@ -7,6 +7,8 @@
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_kernel.h"
 #include "cpu/kernel_checks.h"
+#include "cpu/quantise_rows.h"
+#include "cpu/weight_tiles.h"
 
 namespace zerostream {
 namespace {
@@ -17,10 +19,11 @@ constexpr int64_t kMinTaskRows = 64;
 
 constexpr int64_t kTileRowBytes = 64;  // what a tile takes of a row of the source
 
-// With no more rows than this the time goes into reading the weights: they are read in one go, as
-// they rest, and fetched a few tiles ahead.
+// With no more rows than this the time goes into reading the weights: they are read panel by panel,
+// as they rest and in one go, fetched a few tiles ahead, or in short runs where tiles are made.
 constexpr int64_t kFewRows = 32;
 constexpr int64_t kAheadTiles = 4;
+constexpr int64_t kMadeTiles = 8;
 
 // With more rows inputs are multiplied in runs: while a run's part of the source is at hand, copied
 // to a worker's scratch, all panels of the task use it. A gap behind each copied row keeps rows out
@@ -29,11 +32,14 @@ constexpr int64_t kCopiedRowGap = 64;
 constexpr int64_t kMaxRunTiles = 32;
 
 // A worker's scratch: the sums of its task, a run of the source, a run of tiles for weights that
-// are not tiled.
+// rest in others.
 constexpr int64_t kSumsBytes = int64_t{1} << 20;
 constexpr int64_t kSourceBytes = int64_t{544} << 10;
 constexpr int64_t kTilesBytes = kMaxRunTiles * kTileBytes;
 static_assert(kSumsBytes + kSourceBytes + kTilesBytes <= kLinearScratchBytes);
+
+// Numbers of the source that are worth handing to another worker.
+constexpr int64_t kQuantisedElements = 16384;
 
 // How a multiplication is cut into tasks: rectangles of rows and groups of panels. A group is a
 // panel, or a gate panel and its up panel. Results do not depend on the cut.
@@ -65,34 +71,22 @@ Cut make_cut(const LinearArgs& args, int workers) {
   return cut;
 }
 
-// Tiles `begin` to `begin + count` of a panel of a row-major weight.
-void tile_rows(const PackedWeight& weight, int64_t panel, int64_t begin, int64_t count,
-               std::byte* tiles) {
-  const int64_t group_inputs = 4 / dtype_bytes(weight.dtype);
-  const int64_t group_bytes = kPanelOutputs * 4;
-  const int64_t first_input = begin * tile_inputs(weight.dtype);
-  const int64_t inputs = std::min(count * tile_inputs(weight.dtype), weight.inputs - first_input);
-  const int64_t outputs = std::min(kPanelOutputs, weight.outputs - panel * kPanelOutputs);
-  std::memset(tiles, 0, static_cast<size_t>(count * kTileBytes));
-  for (int64_t output = 0; output < outputs; ++output) {
-    const int64_t row = panel * kPanelOutputs + output;
-    const std::byte* source =
-        weight.data + dtype_bytes(weight.dtype, row * weight.inputs + first_input);
-    for (int64_t input = 0; input < inputs; input += group_inputs) {
-      const int64_t valid = std::min(group_inputs, inputs - input);
-      std::memcpy(tiles + input / group_inputs * group_bytes + output * 4,
-                  source + dtype_bytes(weight.dtype, input),
-                  static_cast<size_t>(dtype_bytes(weight.dtype, valid)));
-    }
-  }
-}
+// The left operand: the source itself, or its rows as integers.
+struct Operand {
+  DType dtype = DType::kF32;
+  const std::byte* data = nullptr;
+  int64_t row_bytes = 0;
+  QuantisedRows integers = {};  // of int8 activations
+};
 
 class Multiplication {
  public:
-  Multiplication(const LinearArgs& args, CpuStream& stream)
+  Multiplication(const LinearArgs& args, const Operand& operand, CpuStream& stream)
       : args_(args),
+        operand_(operand),
         stream_(stream),
-        kernel_(panel_kernel(args.weight.dtype, stream.isa())),
+        weight_(args.weight, operand.dtype, stream.isa()),
+        kernel_(panel_kernel(operand.dtype, stream.isa())),
         finish_(finish_panel(stream.isa())),
         cut_(make_cut(args, stream.pool().workers())) {}
 
@@ -100,10 +94,11 @@ class Multiplication {
   void run() {
     stream_.pool().parallel_for(cut_.tasks(), [this](int worker, int64_t index) {
       Task task = {.row = index % cut_.row_tasks * cut_.task_rows,
-                   .group = index / cut_.row_tasks * cut_.task_groups,
+                   .panel = index / cut_.row_tasks * cut_.task_groups * cut_.group_panels,
                    .scratch = stream_.scratch(worker)};
       task.rows = std::min(cut_.task_rows, args_.target.rows - task.row);
-      task.group_end = std::min(task.group + cut_.task_groups, cut_.groups);
+      task.panel_end =
+          std::min(task.panel + cut_.task_groups * cut_.group_panels, args_.weight.panels());
       run_task(task);
     });
   }
@@ -112,58 +107,66 @@ class Multiplication {
   struct Task {
     int64_t row = 0;
     int64_t rows = 0;
-    int64_t group = 0;
-    int64_t group_end = 0;
+    int64_t panel = 0;
+    int64_t panel_end = 0;
     std::byte* scratch = nullptr;
 
-    // Of the task's panels, one after the other.
-    float* sums(int64_t panel) const {
-      return reinterpret_cast<float*>(scratch + panel * rows * kSumRowBytes);
+    float* sums(int64_t of_panel) const {
+      return reinterpret_cast<float*>(scratch + (of_panel - panel) * rows * kSumRowBytes);
     }
     std::byte* source() const { return scratch + kSumsBytes; }
     std::byte* tiles() const { return scratch + kSumsBytes + kSourceBytes; }
+    bool few_rows() const { return rows <= kFewRows; }
   };
 
   void run_task(const Task& task) const {
-    const int64_t tiles = args_.weight.panel_bytes() / kTileBytes;
-    const int64_t run_tiles = tiles_per_run(task, tiles);
-    for (int64_t tile = 0; tile < tiles; tile += run_tiles)
-      multiply_run(task, tile, std::min(run_tiles, tiles - tile));
+    if (task.few_rows())
+      run_by_panels(task);
+    else
+      run_by_tiles(task);
   }
 
-  int64_t tiles_per_run(const Task& task, int64_t tiles) const {
-    if (reads_through(task)) return tiles;
-    return std::min(kMaxRunTiles, (kSourceBytes / task.rows - kCopiedRowGap) / kTileRowBytes);
-  }
-
-  bool reads_through(const Task& task) const {
-    return task.rows <= kFewRows && args_.weight.layout == WeightLayout::kTile64;
-  }
-
-  // Tiles [tile, tile + tiles) of all panels of a task.
-  void multiply_run(const Task& task, int64_t tile, int64_t tiles) const {
-    const int64_t begin = task.group * cut_.group_panels;
-    const int64_t end = task.group_end * cut_.group_panels;
-    const bool last_run = (tile + tiles) * kTileBytes == args_.weight.panel_bytes();
-    PanelProduct product = {.rows = task.rows, .num_tiles = tiles, .keep_sums = tile > 0};
-    set_source(task, tile, product);
-    for (int64_t panel = begin; panel < end; ++panel) {
-      product.sums = task.sums(panel - begin);
-      set_tiles(task, panel, tile, product);
-      if (reads_through(task))
-        product.next_tiles = product.tiles + kAheadTiles * kTileBytes;
-      else
-        product.next_tiles =
-            panel + 1 < end ? resting_tiles(panel + 1, tile) : resting_tiles(begin, tile + tiles);
-      kernel_(product);
-      if (last_run && (panel + 1) % cut_.group_panels == 0) finish_group(task, panel - begin);
+  void run_by_panels(const Task& task) const {
+    const int64_t run_tiles = weight_.rest_as_multiplied() ? weight_.count() : kMadeTiles;
+    for (int64_t panel = task.panel; panel < task.panel_end; ++panel) {
+      for (int64_t tile = 0; tile < weight_.count(); tile += run_tiles) {
+        PanelProduct product = make_product(task, tile, run_tiles);
+        product.next_tiles = weight_.resting(panel, tile + kAheadTiles);
+        if (!weight_.rest_as_multiplied()) product.next_bytes = 0;  // the maker fetches
+        multiply_run(task, panel, tile, product);
+      }
+      finish_group(task, panel);
     }
   }
 
-  void set_source(const Task& task, int64_t tile, PanelProduct& product) const {
-    product.source = args_.source.row(task.row) + tile * kTileRowBytes;
-    product.source_row_bytes = dtype_bytes(args_.source.dtype, args_.source.row_stride);
-    if (task.rows <= kFewRows) return;
+  void run_by_tiles(const Task& task) const {
+    const int64_t fitting =
+        std::min(kMaxRunTiles, (kSourceBytes / task.rows - kCopiedRowGap) / kTileRowBytes);
+    const int64_t run_tiles = fitting / weight_.run_multiple() * weight_.run_multiple();
+    for (int64_t tile = 0; tile < weight_.count(); tile += run_tiles) {
+      PanelProduct product = make_product(task, tile, run_tiles);
+      product.next_bytes = weight_.resting_bytes();
+      copy_source(task, product);
+      for (int64_t panel = task.panel; panel < task.panel_end; ++panel) {
+        product.next_tiles = panel + 1 < task.panel_end
+                                 ? weight_.resting(panel + 1, tile)
+                                 : weight_.resting(task.panel, tile + run_tiles);
+        multiply_run(task, panel, tile, product);
+        if (tile + run_tiles >= weight_.count()) finish_group(task, panel);
+      }
+    }
+  }
+
+  // What the products of all panels with tiles from `tile` on have in common.
+  PanelProduct make_product(const Task& task, int64_t tile, int64_t run_tiles) const {
+    return {.source = operand_.data + task.row * operand_.row_bytes + tile * kTileRowBytes,
+            .source_row_bytes = operand_.row_bytes,
+            .rows = task.rows,
+            .num_tiles = std::min(run_tiles, weight_.count() - tile),
+            .keep_sums = tile > 0};
+  }
+
+  void copy_source(const Task& task, PanelProduct& product) const {
     const int64_t run_bytes = product.num_tiles * kTileRowBytes;
     const int64_t copied_row_bytes = run_bytes + kCopiedRowGap;
     for (int64_t row = 0; row < task.rows; ++row)
@@ -173,33 +176,87 @@ class Multiplication {
     product.source_row_bytes = copied_row_bytes;
   }
 
-  void set_tiles(const Task& task, int64_t panel, int64_t tile, PanelProduct& product) const {
-    product.tiles = resting_tiles(panel, tile);
-    if (args_.weight.layout == WeightLayout::kTile64) return;
-    tile_rows(args_.weight, panel, tile, product.num_tiles, task.tiles());
-    product.tiles = task.tiles();
+  void multiply_run(const Task& task, int64_t panel, int64_t tile, PanelProduct& product) const {
+    product.tiles = weight_.tiles(panel, tile, product.num_tiles, task.tiles());
+    product.sums = task.sums(panel);
+    if (args_.int8_activations) {
+      const QuantisedRows& rows = operand_.integers;
+      product.groups = weight_.groups(panel, tile, product.num_tiles);
+      product.groups.source_sums =
+          rows.group_sums + task.row * rows.groups + weight_.group_of(tile);
+      product.groups.source_sums_stride = rows.groups;
+    }
+    kernel_(product);
   }
 
-  const std::byte* resting_tiles(int64_t panel, int64_t tile) const {
-    return args_.weight.data + panel * args_.weight.panel_bytes() + tile * kTileBytes;
-  }
-
-  // The group whose last panel is the task's panel `last_panel`.
-  void finish_group(const Task& task, int64_t last_panel) const {
-    const bool gated = cut_.group_panels == 2;
+  // Finishes the group that ends with this panel, if one does.
+  void finish_group(const Task& task, int64_t panel) const {
+    const int64_t group_panel = panel % cut_.group_panels;
+    if (group_panel + 1 < cut_.group_panels) return;
+    const float* steps = operand_.integers.steps;
     finish_(args_, {.row_begin = task.row,
                     .rows = task.rows,
-                    .col_begin = (task.group + last_panel / cut_.group_panels) * kPanelOutputs,
-                    .gate = task.sums(gated ? last_panel - 1 : last_panel),
-                    .up = gated ? task.sums(last_panel) : nullptr});
+                    .col_begin = panel / cut_.group_panels * kPanelOutputs,
+                    .gate = task.sums(panel - group_panel),
+                    .up = group_panel > 0 ? task.sums(panel) : nullptr,
+                    .row_scales = steps != nullptr ? steps + task.row : nullptr});
   }
 
   const LinearArgs& args_;
+  const Operand& operand_;
   CpuStream& stream_;
+  const WeightTiles weight_;
   const PanelKernel kernel_;
   const FinishPanel finish_;
   const Cut cut_;
 };
+
+void multiply(const LinearArgs& args, CpuStream& stream) {
+  const Operand operand = {.dtype = args.source.dtype,
+                           .data = args.source.data,
+                           .row_bytes = dtype_bytes(args.source.dtype, args.source.row_stride)};
+  Multiplication(args, operand, stream).run();
+}
+
+// What the shared scratch takes of a row: integers, sums of groups, step.
+int64_t quantised_row_bytes(const PackedWeight& weight) {
+  return round_up(weight.inputs, kQuantisedSpan) + (weight.groups() + 1) * int64_t{sizeof(float)};
+}
+
+void multiply_integers(const LinearArgs& args, CpuStream& stream) {
+  const int64_t row_bytes = round_up(args.weight.inputs, kQuantisedSpan);
+  const int64_t rows = args.target.rows;
+  std::byte* scratch = stream.shared_scratch();
+  auto* steps = reinterpret_cast<float*>(scratch + rows * row_bytes);
+  const QuantisedRows integers = {.data = scratch,
+                                  .row_bytes = row_bytes,
+                                  .steps = steps,
+                                  .group_sums = steps + rows,
+                                  .groups = args.weight.groups(),
+                                  .group_size = args.weight.group_size};
+  const QuantiseRows quantise = quantise_rows(stream.isa());
+  const int64_t step = std::max<int64_t>(1, kQuantisedElements / row_bytes);
+  stream.pool().parallel_for(ceil_div(rows, step), [&](int, int64_t index) {
+    quantise(args.source, index * step, std::min((index + 1) * step, rows), integers);
+  });
+  const Operand operand = {
+      .dtype = DType::kI8, .data = scratch, .row_bytes = row_bytes, .integers = integers};
+  Multiplication(args, operand, stream).run();
+}
+
+// As many rows at once as the shared scratch holds.
+void multiply_integers_in_blocks(LinearArgs args, CpuStream& stream) {
+  const int64_t rows = args.target.rows;
+  const int64_t block =
+      even_block(rows, stream.shared_scratch_bytes() / quantised_row_bytes(args.weight));
+  const TensorView source = args.source, target = args.target;
+  for (int64_t row = 0; row < rows; row += block) {
+    const int64_t count = std::min(block, rows - row);
+    args.source = source.row_range(row, count);
+    args.target = target.row_range(row, count);
+    multiply_integers(args, stream);
+  }
+}
 
 bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 64 == 0; }
 
@@ -213,8 +270,14 @@ void cpu_linear(const LinearArgs& args, CpuStream& stream) {
   require(args.weight.layout == WeightLayout::kRows || is_aligned(args.weight.data),
           "tiled weights are 64-byte aligned");
   require(stream.scratch_bytes() >= kLinearScratchBytes, "linear runs on a compute stream");
+  require(
+      !args.int8_activations || stream.shared_scratch_bytes() >= quantised_row_bytes(args.weight),
+      "the shared scratch holds a row of integers");
   if (args.target.rows == 0) return;
-  stream.enqueue([args, &stream] { Multiplication(args, stream).run(); });
+  if (args.int8_activations)
+    stream.enqueue([args, &stream] { multiply_integers_in_blocks(args, stream); });
+  else
+    stream.enqueue([args, &stream] { multiply(args, stream); });
 }
 
 }  // namespace zerostream

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "cpu/quantise_rows.h"
 #include "cpu/reference_ops.h"
 
 namespace zerostream::reference {
@@ -36,11 +38,70 @@ float weight_at(const PackedWeight& weight, int64_t output, int64_t input) {
       (within / group * kPanelOutputs + output % kPanelOutputs) * group + within % group);
 }
 
+// A quantised weight's integer q.
+int32_t integer_at(const PackedWeight& weight, int64_t output, int64_t input) {
+  const int64_t span = tile_inputs(weight.dtype);
+  const std::byte* tile =
+      weight.data + output / kPanelOutputs * weight.panel_bytes() + input / span * kTileBytes;
+  const int64_t within = input % 64;
+  const auto byte = std::to_integer<int32_t>(
+      tile[(within / 4 * kPanelOutputs + output % kPanelOutputs) * 4 + within % 4]);
+  if (weight.dtype == DType::kI8) return byte;
+  return input % span < 64 ? byte & 15 : byte >> 4;
+}
+
+struct Group {
+  float scale;
+  int32_t zero;
+};
+
+Group group_at(const PackedWeight& weight, int64_t output, int64_t group) {
+  const std::byte* entry = weight.data + output / kPanelOutputs * weight.panel_bytes() +
+                           weight.tiles_bytes() + group * weight.group_bytes();
+  const int64_t column = output % kPanelOutputs;
+  const float scale = load_float(entry, DType::kF16, column);
+  if (weight.has_zeros) return {scale, std::to_integer<int32_t>(entry[2 * kPanelOutputs + column])};
+  return {scale, 1 << (dtype_bits(weight.dtype) - 1)};
+}
+
+// Sum over groups of scale * sum of (q - zero) * x, for any numbers x.
+template <typename Source>
+double dot_quantised(const PackedWeight& weight, int64_t output, const Source& x) {
+  double sum = 0;
+  for (int64_t group = 0; group < weight.groups(); ++group) {
+    const auto [scale, zero] = group_at(weight, output, group);
+    double inner = 0;
+    const int64_t begin = group * weight.group_size;
+    for (int64_t i = begin; i < std::min(begin + weight.group_size, weight.inputs); ++i)
+      inner += x(i) * (integer_at(weight, output, i) - zero);
+    sum += scale * inner;
+  }
+  return sum;
+}
+
+float largest_magnitude(const TensorView& source, int64_t row) {
+  float largest = 0;
+  for (int64_t i = 0; i < source.cols; ++i)
+    largest = std::max(largest, std::abs(load_float(source.row(row), source.dtype, i)));
+  return largest;
+}
+
 double dot_row(const LinearArgs& args, int64_t row, int64_t output) {
-  double sum = args.bias != nullptr ? args.bias[output] : 0;
+  const double bias = args.bias != nullptr ? args.bias[output] : 0;
+  const auto x = [&](int64_t i) {
+    return double{load_float(args.source.row(row), args.source.dtype, i)};
+  };
+  if (args.int8_activations) {
+    const RowStep step = row_step(largest_magnitude(args.source, row));
+    const auto integer = [&](int64_t i) {
+      return std::nearbyint(static_cast<float>(x(i)) * step.inverse);
+    };
+    return bias + step.step * dot_quantised(args.weight, output, integer);
+  }
+  if (args.weight.group_size != 0) return bias + dot_quantised(args.weight, output, x);
+  double sum = bias;
   for (int64_t input = 0; input < args.weight.inputs; ++input)
-    sum += double{load_float(args.source.row(row), args.source.dtype, input)} *
-           weight_at(args.weight, output, input);
+    sum += x(input) * weight_at(args.weight, output, input);
   return sum;
 }
 
