@@ -64,6 +64,8 @@ class Device {
   virtual Buffer allocate_pinned(int64_t bytes) = 0;
   // True where device memory is host memory: a read may land in a slot without a copy.
   virtual bool shares_host_memory() const = 0;
+  // Memory that a compute stream holds besides what is allocated here.
+  virtual int64_t scratch_bytes() const = 0;
   // The stream that kernels run on. Its work may use all of the device's arithmetic units.
   virtual std::unique_ptr<Stream> make_compute_stream() = 0;
   virtual std::unique_ptr<Stream> make_copy_stream() = 0;

@@ -15,7 +15,7 @@ struct CpuDeviceOptions {
 
 // Device memory is host memory: copies are plain copies and reads may land in a slot. Work on its
 // compute stream runs on `threads` workers, each copy stream on a thread of its own; all streams
-// are CpuStreams, all events CpuEvents. A compute stream holds scratch_bytes() of memory besides.
+// are CpuStreams, all events CpuEvents.
 class CpuDevice : public Device {
  public:
   // Throws DeviceError that names what the processor lacks; UsageError for negative `threads`.
@@ -28,13 +28,13 @@ class CpuDevice : public Device {
   Buffer allocate(int64_t bytes) override { return allocate_host(bytes, Residency::kOnTouch); }
   Buffer allocate_pinned(int64_t bytes) override { return allocate_host(bytes); }
   bool shares_host_memory() const override { return true; }
+  int64_t scratch_bytes() const override;
   std::unique_ptr<Stream> make_compute_stream() override;
   std::unique_ptr<Stream> make_copy_stream() override;
   std::unique_ptr<Event> make_event() override;
 
   CpuIsa isa() const { return isa_; }
   int threads() const { return threads_; }
-  int64_t scratch_bytes() const;
 
  private:
   CpuIsa isa_;

@@ -15,6 +15,7 @@
 #include "offload/memory_limit.h"
 #include "offload/report.h"
 #include "offload/request_queue.h"
+#include "offload/run_recorder.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -87,11 +88,13 @@ std::string over_length_name(OverLength kind) {
 // What the texts of a job depend on besides its rows.
 Json text_settings(const RunConfig& config, const LoadedModel& model) {
   const Json files = model.store.manifest().value("files", Json::object());
-  return {{"model", model.store.fingerprint()},
-          {"tokenizer", files.value("tokenizer.json", "")},
-          {"sampling", sampling_json(model.sampling)},
-          {"eos_token_ids", model.eos_ids},
-          {"over_length", over_length_name(config.job.over_length)}};
+  Json settings = {{"model", model.store.fingerprint()},
+                   {"tokenizer", files.value("tokenizer.json", "")},
+                   {"sampling", sampling_json(model.sampling)},
+                   {"eos_token_ids", model.eos_ids},
+                   {"over_length", over_length_name(config.job.over_length)}};
+  if (config.device.int8_activations) settings["int8_activations"] = true;
+  return settings;
 }
 
 RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_t memory_context) {
@@ -104,14 +107,27 @@ RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_
           .over_length = config.job.over_length};
 }
 
+Placement resolved_placement(int64_t resident_bytes, int64_t all_bytes) {
+  if (resident_bytes == all_bytes) return {.kind = PlacementKind::kHost};
+  if (resident_bytes == 0) return {.kind = PlacementKind::kNvme};
+  return {.kind = PlacementKind::kShares,
+          .host = Share{.kind = Share::Kind::kBytes, .bytes = resident_bytes},
+          .nvme = Share{}};
+}
+
 // The config with what `auto` became.
 RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
                    const MemoryPlan& plan) {
   config.host.memory = options.host_memory;
-  config.weights.dtype = model.store.layout().dtype;
-  const bool resident =
-      std::find(plan.resident.begin(), plan.resident.end(), false) == plan.resident.end();
-  config.weights.placement = resident ? PlacementKind::kHost : PlacementKind::kNvme;
+  const StoreFormat& format = model.store.format();
+  config.weights.dtype = format.dtype;
+  if (format.quantised()) config.weights.group_size = format.group_size;
+  config.weights.asymmetric = format.has_zeros;
+  config.weights.quantise_head = format.quantised_head;
+  config.weights.placement = resolved_placement(plan.resident_bytes(model.store.layout()),
+                                                model.store.layout().weights_bytes());
+  config.kv_cache.placement.kind =
+      plan.kv_on_storage() ? PlacementKind::kNvme : PlacementKind::kHost;
   config.nvme.queue_depth = options.queue_depth;
   config.nvme.block_size = options.block_size;
   config.prefetch.depth = plan.prefetch_depth;
@@ -142,7 +158,11 @@ void check_report_folder(const std::string& report) {
 class Job {
  public:
   Job(const RunConfig& config, const JobEvents& events, const std::atomic<bool>& stop)
-      : config_(config), events_(events), stop_(stop), output_(config.job.output) {}
+      : config_(config),
+        events_(events),
+        stop_(stop),
+        output_(config.job.output),
+        recorder_(config.job.trace) {}
 
   // False where nothing is left to do.
   bool take_over(const LoadedModel& model) {
@@ -165,7 +185,8 @@ class Job {
   }
 
   void answer(const LoadedModel& model) {
-    const RuntimeOptions options = runtime_options(config_);
+    RuntimeOptions options = runtime_options(config_);
+    options.timeline = recorder_.timeline();
     Generator generator(model.store, *model.backend.device, *model.backend.kernels,
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);
@@ -176,6 +197,7 @@ class Job {
                      .sink = output_.sink(config_.job.output),
                      .on_pass =
                          [this](int64_t rows_done, const RunStatistics& statistics) {
+                           recorder_.on_pass(statistics);
                            events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics});
                          }};
     const TokenSource tokens{[&](const GenerationClient& client, const std::atomic<bool>& stop) {
@@ -186,6 +208,8 @@ class Job {
     facts_.rows_ok = counts.ok;
     facts_.rows_failed = counts.failed;
     facts_.statistics = generator.statistics();
+    facts_.history = recorder_.history();
+    facts_.timeline = recorder_.windows();
   }
 
   JobResult report(const LoadedModel& model, Clock::time_point start) {
@@ -194,6 +218,10 @@ class Job {
     facts_.stopped = stop_;
     facts_.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     facts_.peak_resident_bytes = peak_resident_bytes();
+    for (std::string& note : recorder_.finish()) {
+      events_.warn(note);
+      facts_.statistics.notes.push_back(std::move(note));
+    }
     const JobResult result{.rows_ok = facts_.rows_ok,
                            .rows_failed = facts_.rows_failed,
                            .stopped = stop_,
@@ -207,6 +235,7 @@ class Job {
   const JobEvents& events_;
   const std::atomic<bool>& stop_;
   Output output_;
+  RunRecorder recorder_;
   std::optional<int64_t> rows_total_;
   ReportFacts facts_;
 };

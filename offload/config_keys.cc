@@ -11,6 +11,7 @@
 #include "offload/json_values.h"
 #include "offload/nearest_name.h"
 #include "offload/packed_store.h"
+#include "offload/placement_value.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -64,25 +65,17 @@ void set_device_type(const Json& value) {
   if (choice(value, kNames) == 2) throw NotYet{"cuda devices are"};
 }
 
-void set_placement(const Json& value, RunConfig& config) {
-  if (value.is_object()) throw NotYet{"a share per tier is"};
-  constexpr std::array<std::string_view, 4> kNames = {"auto", "device", "host", "nvme"};
-  constexpr PlacementKind kKinds[] = {PlacementKind::kAuto, PlacementKind::kHost,
-                                      PlacementKind::kHost, PlacementKind::kNvme};
-  config.weights.placement = kKinds[choice(value, kNames)];
-}
-
 void set_dtype(const Json& value, RunConfig& config) {
   constexpr std::array<std::string_view, 6> kNames = {"auto", "fp32", "fp16",
                                                       "bf16", "int8", "int4"};
   const size_t index = choice(value, kNames);
-  if (index >= 4) throw NotYet{std::string(kNames[index]) + " weights are"};
   config.weights.dtype = index == 0 ? std::nullopt : dtype_from_name(kNames[index]);
 }
 
-void check_group_size(const Json& value) {
-  if (read_integer(value, 1, kMostBytes) != 64)
-    throw NotYet{"groups of another size than 64 (they need int8 or int4 weights) are"};
+int32_t group_size_value(const Json& value) {
+  const bool known = value == 32 || value == 64 || value == 128;
+  if (!known || !value.is_number_integer()) throw BadValue{"32, 64 or 128"};
+  return value.get<int32_t>();
 }
 
 void set_engine(const Json& value, RunConfig& config) {
@@ -98,11 +91,6 @@ void set_block_size(const Json& value, RunConfig& config) {
     if (bytes % kTileBytes != 0) throw BadValue{"a multiple of 4 KiB"};
     return bytes;
   });
-}
-
-void check_kv_placement(const Json& value) {
-  constexpr std::array<std::string_view, 4> kNames = {"auto", "device", "host", "nvme"};
-  if (choice(value, kNames) == 3) throw NotYet{"a KV cache on nvme is"};
 }
 
 void check_kv_dtype(const Json& value) {
@@ -130,13 +118,15 @@ constexpr Key kKeys[] = {
      }},
     {"device.memory", [](auto& s, auto& c) { c.device.memory = memory_value(s.value); }},
     {"device.int8_activations",
-     [](auto& s, auto&) {
-       if (read_bool(s.value)) throw NotYet{"int8 activations are"};
-     }},
+     [](auto& s, auto& c) { c.device.int8_activations = read_bool(s.value); }},
     {"host.memory", [](auto& s, auto& c) { c.host.memory = memory_value(s.value); }},
-    {"weights.placement", [](auto& s, auto& c) { set_placement(s.value, c); }},
+    {"weights.placement", [](auto& s, auto& c) { c.weights.placement = read_placement(s.value); }},
     {"weights.dtype", [](auto& s, auto& c) { set_dtype(s.value, c); }},
-    {"weights.group_size", [](auto& s, auto&) { check_group_size(s.value); }},
+    {"weights.group_size",
+     [](auto& s, auto& c) { c.weights.group_size = group_size_value(s.value); }},
+    {"weights.asymmetric", [](auto& s, auto& c) { c.weights.asymmetric = read_bool(s.value); }},
+    {"weights.quantise_head",
+     [](auto& s, auto& c) { c.weights.quantise_head = read_bool(s.value); }},
     {"nvme.engine", [](auto& s, auto& c) { set_engine(s.value, c); }},
     {"nvme.queue_depth",
      [](auto& s, auto& c) { c.nvme.queue_depth = count_or_auto<1, kMostQueueDepth>(s.value); }},
@@ -144,12 +134,16 @@ constexpr Key kKeys[] = {
     {"nvme.direct", [](auto& s, auto& c) { c.nvme.direct = read_bool(s.value); }},
     {"prefetch.depth",
      [](auto& s, auto& c) { c.prefetch.depth = count_or_auto<0, kMostPrefetchDepth>(s.value); }},
-    {"kv_cache.placement", [](auto& s, auto&) { check_kv_placement(s.value); }},
+    {"kv_cache.placement",
+     [](auto& s, auto& c) { c.kv_cache.placement = read_placement(s.value); }},
+    {"kv_cache.directory", [](auto& s, auto& c) { c.kv_cache.directory = path_or_none(s); }},
     {"kv_cache.dtype", [](auto& s, auto&) { check_kv_dtype(s.value); }},
     {"kv_cache.block_tokens",
      [](auto& s, auto& c) {
        c.kv_cache.block_tokens = static_cast<int32_t>(read_integer(s.value, 1, kMostBlockTokens));
      }},
+    {"kv_cache.share_prefixes",
+     [](auto& s, auto& c) { c.kv_cache.share_prefixes = read_bool(s.value); }},
     {"batch.max_sequences",
      [](auto& s, auto& c) { c.batch.max_sequences = count_or_auto<1, kMostSequences>(s.value); }},
     {"batch.token_budget",
@@ -162,10 +156,7 @@ constexpr Key kKeys[] = {
     {"job.output", [](auto& s, auto& c) { c.job.output = path_value(s); }},
     {"job.report", [](auto& s, auto& c) { c.job.report = path_or_none(s); }},
     {"job.resume", [](auto& s, auto& c) { c.job.resume = read_bool(s.value); }},
-    {"job.trace",
-     [](auto& s, auto&) {
-       if (!s.value.is_null()) throw NotYet{"traces are"};
-     }},
+    {"job.trace", [](auto& s, auto& c) { c.job.trace = path_or_none(s); }},
     {"job.over_length", [](auto& s, auto& c) { set_over_length(s.value, c); }},
 };
 

@@ -6,10 +6,10 @@
 
 namespace zerostream {
 
-int64_t EmbeddingReader::staging_bytes(MatrixRole role, const PackedStore& store,
+int64_t EmbeddingReader::staging_bytes(MatrixRole role, const ModelLayout& layout,
                                        const std::vector<bool>& resident, int64_t max_rows) {
-  for (size_t i = 0; i < store.segments().size(); ++i)
-    for (const StoredMatrix& matrix : store.segments()[i].matrices)
+  for (size_t i = 0; i < layout.segments.size(); ++i)
+    for (const StoredMatrix& matrix : layout.segments[i].matrices)
       if (matrix.role == role && !resident[i])
         return max_rows * row_staging_bytes(dtype_bytes(matrix.dtype, matrix.inputs));
   return 0;

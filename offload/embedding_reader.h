@@ -23,7 +23,7 @@ class EmbeddingReader {
                   const File& weights, Prefetcher* prefetcher, int64_t max_rows, Device& device);
   bool exists() const { return !runs_.empty(); }
   // Bytes that the constructor allocates for rows that are read.
-  static int64_t staging_bytes(MatrixRole role, const PackedStore& store,
+  static int64_t staging_bytes(MatrixRole role, const ModelLayout& layout,
                                const std::vector<bool>& resident, int64_t max_rows);
 
   // Adds the reads that rows `ids` need to `requests`, and gives where the rows will be. Valid

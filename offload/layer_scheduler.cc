@@ -17,10 +17,11 @@ int64_t now_ns() {
 
 }  // namespace
 
-LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, Schedule schedule,
+LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleOptions& options,
                                int64_t max_tokens, int64_t max_sequences)
     : parts_(parts),
-      schedule_(std::move(schedule)),
+      options_(options),
+      schedule_(make_schedule(parts.store->segments(), options)),
       stream_(parts.device->make_compute_stream()),
       done_(parts.device->make_event()),
       activations_(parts.store->config(), parts.store->layout().compute_dtype, max_tokens,
@@ -59,6 +60,8 @@ void LayerScheduler::drain() noexcept {
 
 void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
                                SampleResult* results) {
+  kv_stall_seconds_ += parts_.kv->begin_pass(batch.sequences);
+  set_micro_batches(parts_.kv->micro_batches());
   const auto fetch = [this](const Step& step) {
     const Segment& segment = parts_.store->segments()[step.segment];
     tickets_[next_submitted_++ % tickets_.size()] =
@@ -69,7 +72,8 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
 
   fill_rope_tables(batch);
   forward_.begin({static_cast<int64_t>(batch.tokens.size()), rope_cos_.data(), rope_sin_.data(),
-                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size())});
+                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size()),
+                  parts_.int8_activations});
   for (const Step& step : schedule_.pass) {
     switch (step.kind) {
       case StepKind::kFetch:
@@ -82,14 +86,17 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
         apply(step);
         break;
       case StepKind::kWriteKv:
-        forward_.write_kv(step.layer, parts_.kv->layers()[step.layer], batch.sequences);
-        break;
-      case StepKind::kAttend:
-        forward_.attend(step.layer, parts_.kv->layers()[step.layer], batch.sequences);
-        note_when_finished();
+        forward_.write_kv(step.layer, parts_.kv->layer(step.layer), parts_.kv->sequences());
         break;
       case StepKind::kFetchKv:
+        parts_.kv->fetch(step.layer, step.micro_batch);
+        break;
+      case StepKind::kAttend:
+        attend(step);
+        break;
       case StepKind::kReleaseKv:
+        stream_->run_on_host(
+            [kv = parts_.kv, ticket = std::move(kv_unit_.ticket)] { kv->release(ticket); });
         break;
       case StepKind::kRelease:
         release();
@@ -101,6 +108,13 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
     parts_.kernels->sample({activations_.logits.row_range(0, logit_rows), rows, results}, *stream_);
   stream_->record(*done_);
   done_->wait();
+  parts_.kv->end_pass();
+}
+
+void LayerScheduler::set_micro_batches(int32_t micro_batches) {
+  if (micro_batches == options_.kv_micro_batches) return;
+  options_.kv_micro_batches = micro_batches;
+  schedule_ = make_schedule(parts_.store->segments(), options_);
 }
 
 void LayerScheduler::fill_rope_tables(const PassBatch& batch) {
@@ -137,17 +151,31 @@ void LayerScheduler::apply(const Step& step) {
 
 const std::byte* LayerScheduler::wait_for(int32_t index) {
   Fetch& fetch = *tickets_[next_used_ % tickets_.size()];
-  const double blocked_seconds = fetch.wait();
-  if (finished_ == enqueued_) {  // the stream waited too, at least for a part of it
-    const double idle_seconds = 1e-9 * static_cast<double>(now_ns() - finished_at_ns_);
-    stall_seconds_ += std::min(blocked_seconds, idle_seconds);
-  }
+  stall_seconds_ += idle_part(fetch.wait());
   if (fetch.ready_event() != nullptr) stream_->wait(*fetch.ready_event());
   if (!digest_checked_[index]) {
     check_digest(parts_.store->segments()[index], fetch.data(), parts_.weights->path());
     digest_checked_[index] = true;
   }
   return fetch.data();
+}
+
+// What of the time for which this thread was blocked the stream had nothing to do.
+double LayerScheduler::idle_part(double blocked_seconds) const {
+  if (finished_ != enqueued_) return 0;
+  return std::min(blocked_seconds, 1e-9 * static_cast<double>(now_ns() - finished_at_ns_));
+}
+
+void LayerScheduler::attend(const Step& step) {
+  const KvLayerView& view = parts_.kv->layer(step.layer);
+  if (options_.kv_micro_batches == 0) {
+    forward_.attend(step.layer, view, parts_.kv->sequences());
+  } else {
+    kv_stall_seconds_ += idle_part(parts_.kv->wait(step.layer, step.micro_batch, kv_unit_));
+    if (Event* ready = kv_unit_.ticket->ready_event()) stream_->wait(*ready);
+    forward_.attend(step.layer, view, kv_unit_.sequences);
+  }
+  note_when_finished();
 }
 
 void LayerScheduler::release() {

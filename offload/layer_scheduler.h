@@ -10,7 +10,7 @@
 #include "model/activations.h"
 #include "model/forward.h"
 #include "offload/embedding_reader.h"
-#include "offload/kv_pool.h"
+#include "offload/kv_store.h"
 #include "offload/pass_batch.h"
 #include "offload/resident_weights.h"
 #include "offload/schedule.h"
@@ -24,10 +24,11 @@ struct LayerSchedulerParts {
   const PackedStore* store = nullptr;
   const File* weights = nullptr;
   const ResidentWeights* resident = nullptr;
-  const KvPool* kv = nullptr;
+  KvStore* kv = nullptr;
   Prefetcher* prefetcher = nullptr;
   Device* device = nullptr;
   Kernels* kernels = nullptr;
+  bool int8_activations = false;  // of products with quantised weights
 };
 
 // Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
@@ -38,8 +39,9 @@ struct LayerSchedulerParts {
 // unusable afterwards.
 class LayerScheduler {
  public:
-  LayerScheduler(const LayerSchedulerParts& parts, Schedule schedule, int64_t max_tokens,
-                 int64_t max_sequences);
+  // `options`: without micro-batches, which follow from each pass.
+  LayerScheduler(const LayerSchedulerParts& parts, const ScheduleOptions& options,
+                 int64_t max_tokens, int64_t max_sequences);
   ~LayerScheduler();  // waits for the stream
 
   // Computes one pass and draws a token for each of batch.logit_rows: rows[i] into results[i].
@@ -51,6 +53,8 @@ class LayerScheduler {
 
   // Seconds in which the compute stream had nothing to do because weights were not there yet.
   double stall_seconds() const { return stall_seconds_; }
+  // The same for keys and values on storage.
+  double kv_stall_seconds() const { return kv_stall_seconds_; }
   double flops() const { return forward_.flops(); }
 
  private:
@@ -59,11 +63,15 @@ class LayerScheduler {
   void embed(const PassBatch& batch);
   void fill_rope_tables(const PassBatch& batch);
   void apply(const Step& step);
+  void attend(const Step& step);
+  void set_micro_batches(int32_t micro_batches);
+  double idle_part(double blocked_seconds) const;
   const std::byte* wait_for(int32_t segment);
   void release();
   void note_when_finished();
 
   LayerSchedulerParts parts_;
+  ScheduleOptions options_;
   Schedule schedule_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Event> done_;
@@ -81,7 +89,9 @@ class LayerScheduler {
   std::atomic<int64_t> finished_{0};  // of them, done by the stream
   std::atomic<int64_t> finished_at_ns_{0};
   bool started_ = false;
+  KvStore::Unit kv_unit_;  // being attended
   double stall_seconds_ = 0;
+  double kv_stall_seconds_ = 0;
 };
 
 }  // namespace zerostream

@@ -77,14 +77,24 @@ std::unique_ptr<Tokenizer> tokenizer_of(const PackedStore& store, const LoadOpti
   return nullptr;
 }
 
+PackOptions pack_options(const RunConfig& config, const LoadOptions& options) {
+  return {.dtype = config.weights.dtype,
+          .group_size = config.weights.group_size,
+          .asymmetric = config.weights.asymmetric,
+          .quantise_head = config.weights.quantise_head,
+          .progress = options.packing};
+}
+
 }  // namespace
 
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
   if (!config.model.store.empty() && PackedStore::is_store(config.model.path))
     throw UsageError("model.store: " + config.model.path + " is a packed store already");
-  PackedStore store =
-      open_or_pack(config.model.path, config.model.store, options.cache_folder,
-                   {.dtype = config.weights.dtype, .progress = options.packing}, options.note);
+  PackedStore store = open_or_pack(config.model.path, config.model.store, options.cache_folder,
+                                   pack_options(config, options), options.note);
+  if (config.device.int8_activations && !store.format().quantised())
+    throw UsageError("device.int8_activations: needs int8 or int4 weights; " + store.path() +
+                     " holds " + format_name(store.format()));
   auto tokenizer = tokenizer_of(store, options);
   const SamplingSettings sampling = sampling_of(config, store, options);
   check_sampling(sampling, store, tokenizer.get());
@@ -99,18 +109,22 @@ LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
 
 RuntimeOptions runtime_options(const RunConfig& config) {
   RuntimeOptions options;
-  options.placement.kind = config.weights.placement;
+  options.placement = config.weights.placement;
+  options.kv_placement = config.kv_cache.placement;
+  options.kv_directory = config.kv_cache.directory;
   options.host_memory = config.host.memory ? *config.host.memory : measure_host_memory().usable();
   if (config.device.memory)
     options.host_memory = std::min(options.host_memory, *config.device.memory);
   options.max_sequences = config.batch.max_sequences.value_or(options.max_sequences);
   options.token_budget = config.batch.token_budget.value_or(options.token_budget);
   options.block_tokens = config.kv_cache.block_tokens;
+  options.share_prefixes = config.kv_cache.share_prefixes;
   options.prefetch_depth = config.prefetch.depth.value_or(options.prefetch_depth);
   options.io_engine = config.nvme.engine;
   options.queue_depth = config.nvme.queue_depth.value_or(options.queue_depth);
   options.block_size = config.nvme.block_size.value_or(options.block_size);
   options.direct = config.nvme.direct;
+  options.int8_activations = config.device.int8_activations;
   return options;
 }
 

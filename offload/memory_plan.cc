@@ -1,11 +1,14 @@
 #include "offload/memory_plan.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
 
 #include "base/bytes.h"
 #include "model/activations.h"
 #include "offload/embedding_reader.h"
-#include "offload/kv_pool.h"
+#include "offload/kv_store.h"
 #include "offload/schedule.h"
 #include "zerostream/error.h"
 
@@ -17,42 +20,13 @@ constexpr int32_t kDefaultTokenBudget = 2048;
 constexpr int32_t kMinPassTokens = 16;  // auto sizes shrink to this before a plan is given up
 constexpr int32_t kMaxDepth = 64;
 constexpr int64_t kAheadBytes = int64_t{512} << 20;  // auto depth keeps about so much on its way
+constexpr int64_t kUnknownRowTokens = 1024;  // prompt and output, where nothing is known of rows
+constexpr double kLongRows = 1.1;  // rows that are active are longer than the mean of all rows
 
 int64_t sum_bytes(const std::vector<PoolBytes>& pools) {
   int64_t sum = 0;
   for (const PoolBytes& pool : pools) sum += pool.bytes;
   return sum;
-}
-
-// Segments ahead, so that their bytes keep the disk busy while one is in use: at least 2, at most
-// kMaxDepth.
-int32_t automatic_depth(const PackedStore& store, int64_t host_memory) {
-  const int64_t ahead = std::min(kAheadBytes, host_memory / 6);
-  int64_t bytes = 0, count = 0;
-  for (const Segment& segment : store.segments())
-    if (!is_embedding(segment)) bytes += segment.bytes, ++count;
-  if (bytes == 0) return 0;
-  return static_cast<int32_t>(std::clamp<int64_t>(ahead * count / bytes, 2, kMaxDepth));
-}
-
-int64_t resident_bytes(const PackedStore& store, const std::vector<bool>& resident) {
-  int64_t bytes = 0;
-  for (size_t i = 0; i < resident.size(); ++i)
-    if (resident[i]) bytes += store.segments()[i].bytes;
-  return bytes;
-}
-
-// Pools of everything but KV, for one choice of sizes.
-std::vector<PoolBytes> fixed_pools(const PackedStore& store, const MemoryPlan& plan) {
-  int64_t staging = 0;
-  for (MatrixRole role : {MatrixRole::kTokenEmbedding, MatrixRole::kPositionEmbedding})
-    staging += EmbeddingReader::staging_bytes(role, store, plan.resident, plan.token_budget);
-  return {{"vectors", store.vectors_segment().bytes},
-          {"resident weights", resident_bytes(store, plan.resident)},
-          {"slots", plan.ring_bytes},
-          {"embedding rows", staging},
-          {"activations", Activations::bytes(store.config(), store.layout().compute_dtype,
-                                             plan.token_budget, plan.max_sequences)}};
 }
 
 std::string describe(const std::vector<PoolBytes>& pools) {
@@ -65,50 +39,195 @@ std::string describe(const std::vector<PoolBytes>& pools) {
 
 class Planner {
  public:
-  Planner(const PackedStore& store, const MemoryRequest& request)
-      : store_(store), request_(request) {
-    row_block_bytes_ =
-        KvPool::block_bytes(store.config(), store.layout().compute_dtype, request.block_tokens);
+  Planner(const ModelLayout& layout, const MemoryRequest& request)
+      : layout_(layout),
+        request_(request),
+        kv_dtype_(request.kv_dtype.value_or(layout.compute_dtype)),
+        kv_on_storage_(request.kv_placement.memory_bytes(1, "kv_cache.placement") == 0) {
+    block_bytes_ = KvStore::block_bytes(layout.config, kv_dtype_, request.block_tokens);
+    resident_goal_ = request.placement.memory_bytes(layout.weights_bytes(), "weights.placement");
   }
 
-  // The plan with everything resident or everything streamed.
-  MemoryPlan plan(bool resident) const {
+  MemoryPlan plan() const {
+    if (wants_all_resident()) {
+      MemoryPlan all = sized(std::vector<bool>(layout_.segments.size(), true));
+      if (feasible(all) && (must_be_resident() || !shrunk(all))) return finished(all);
+      if (must_be_resident()) refuse(all);
+    }
+    MemoryPlan plan = sized(std::vector<bool>(layout_.segments.size(), false));
+    if (!feasible(plan)) refuse(plan);
+    make_resident(plan);
+    return finished(plan);
+  }
+
+ private:
+  bool must_be_resident() const { return request_.placement.kind == PlacementKind::kHost; }
+  bool wants_all_resident() const {
+    return !resident_goal_ || *resident_goal_ >= layout_.weights_bytes();
+  }
+
+  // A plan of sizes that fit beside the resident segments, as far as any do.
+  MemoryPlan sized(std::vector<bool> resident) const {
     MemoryPlan plan;
-    plan.resident.assign(store_.segments().size(), resident);
-    plan.prefetch_depth = request_.prefetch_depth >= 0
-                              ? request_.prefetch_depth
-                              : automatic_depth(store_, request_.host_memory);
-    plan.ring_bytes =
-        make_schedule(store_.segments(), {plan.resident, plan.prefetch_depth}).ring_bytes;
+    plan.resident = std::move(resident);
+    plan.kv_dtype = kv_dtype_;
+    set_slots(plan, request_.prefetch_depth >= 0
+                        ? request_.prefetch_depth
+                        : automatic_depth(layout_, plan.resident, request_.host_memory));
     plan.token_budget = request_.token_budget > 0
                             ? request_.token_budget
                             : std::max(kDefaultTokenBudget, request_.max_sequences);
     plan.max_sequences = request_.max_sequences > 0
                              ? request_.max_sequences
                              : std::min(kDefaultSequences, plan.token_budget);
-    while (!leaves_kv(plan, plan.max_sequences) && shrink(plan)) {
+    while (left(plan) < kv_bytes_wanted(plan) && shrink(plan)) {
     }
-    plan.pools = fixed_pools(store_, plan);
-    const int64_t blocks_per_row =
-        ceil_div(store_.config().max_position_embeddings, request_.block_tokens);
-    const int64_t left = request_.host_memory - sum_bytes(plan.pools);
-    plan.kv_blocks = std::min(std::max<int64_t>(left, 0) / row_block_bytes_,
-                              plan.max_sequences * blocks_per_row);
-    plan.pools.push_back({"kv cache", plan.kv_blocks * row_block_bytes_});
     return plan;
   }
 
-  bool feasible(const MemoryPlan& plan) const { return plan.kv_blocks >= kv_blocks_wanted(1); }
-
-  // Nothing had to shrink for it.
-  bool roomy(const MemoryPlan& plan) const {
-    const bool rows = request_.max_sequences > 0 || plan.max_sequences == kDefaultSequences;
-    return rows && feasible(plan) && leaves_kv(plan, plan.max_sequences);
+  void set_slots(MemoryPlan& plan, int32_t depth) const {
+    plan.prefetch_depth = depth;
+    plan.ring_bytes = make_schedule(layout_.segments, {plan.resident, depth}).ring_bytes;
   }
 
-  [[noreturn]] void refuse(const MemoryPlan& plan) const {
-    std::vector<PoolBytes> pools = plan.pools;
-    pools.back().bytes = kv_blocks_wanted(1) * row_block_bytes_;
+  // Memory for keys and values, and for weights that stay.
+  int64_t left(const MemoryPlan& plan) const {
+    return request_.host_memory - sum_bytes(fixed_pools(plan));
+  }
+
+  std::vector<PoolBytes> fixed_pools(const MemoryPlan& plan) const {
+    int64_t rows = 0;
+    for (MatrixRole role : {MatrixRole::kTokenEmbedding, MatrixRole::kPositionEmbedding})
+      rows += EmbeddingReader::staging_bytes(role, layout_, plan.resident, plan.token_budget);
+    return {{"vectors", layout_.vectors_segment.bytes},
+            {"resident weights", plan.resident_bytes(layout_)},
+            {"slots", plan.ring_bytes},
+            {"embedding rows", rows},
+            {"activations", Activations::bytes(layout_.config, layout_.compute_dtype,
+                                               plan.token_budget, plan.max_sequences)},
+            {"scratch", request_.scratch_bytes}};
+  }
+
+  int64_t blocks_for(double tokens) const {
+    return static_cast<int64_t>(std::ceil(tokens / request_.block_tokens));
+  }
+  int64_t longest_row() const {
+    const int64_t limit = layout_.config.max_position_embeddings;
+    return request_.workload.rows == 0 ? std::min(limit, kUnknownRowTokens / 4)
+                                       : std::min(limit, request_.workload.longest_row_tokens);
+  }
+  double mean_row() const {
+    const auto limit = static_cast<double>(layout_.config.max_position_embeddings);
+    return request_.workload.rows == 0
+               ? std::min<double>(limit, kUnknownRowTokens)
+               : std::min(limit, kLongRows * request_.workload.mean_row_tokens());
+  }
+
+  // Blocks that rows of the workload hold when max_sequences of them are active.
+  int64_t blocks_wanted(const MemoryPlan& plan) const {
+    int64_t rows = plan.max_sequences;
+    if (request_.workload.rows > 0) rows = std::min(rows, request_.workload.rows);
+    return std::max(rows * blocks_for(mean_row()), blocks_least());
+  }
+  // Blocks without which a plan is of no use: those of one row.
+  int64_t blocks_least() const { return blocks_for(static_cast<double>(longest_row())); }
+
+  // Of blocks in memory while all others are on storage: the last block of every row, and twice
+  // what a pass fills, as it is written while the next pass runs.
+  int64_t blocks_in_use(const MemoryPlan& plan) const {
+    return 2 * (plan.max_sequences + blocks_for(plan.token_budget)) + plan.max_sequences;
+  }
+
+  int64_t kv_ring_bytes() const {
+    return KvStore::ring_bytes(layout_.config, kv_dtype_, request_.block_tokens, longest_row());
+  }
+
+  // What the pools for keys and values should have at least. Where nothing is known of rows, half
+  // of what is left is enough.
+  int64_t kv_bytes_wanted(const MemoryPlan& plan) const {
+    if (kv_on_storage_) return kv_ring_bytes() + blocks_in_use(plan) * block_bytes_;
+    const int64_t wanted = blocks_wanted(plan) * block_bytes_;
+    if (request_.workload.rows > 0) return wanted;
+    return std::clamp(left(plan) / 2,
+                      std::min(wanted, blocks_for(256) * plan.max_sequences * block_bytes_),
+                      wanted);
+  }
+  int64_t kv_bytes_least(const MemoryPlan& plan) const {
+    return kv_on_storage_ ? kv_bytes_wanted(plan) : blocks_least() * block_bytes_;
+  }
+  bool feasible(const MemoryPlan& plan) const { return left(plan) >= kv_bytes_least(plan); }
+
+  // Rows that the user did not ask for were given up, or some that were asked for cannot run at
+  // once.
+  bool shrunk(const MemoryPlan& plan) const {
+    const bool fewer = request_.max_sequences <= 0 && plan.max_sequences < kDefaultSequences &&
+                       plan.max_sequences < rows_of_job();
+    return fewer || left(plan) < kv_bytes_wanted(plan);
+  }
+  int64_t rows_of_job() const {
+    return request_.workload.rows > 0 ? request_.workload.rows : kDefaultSequences;
+  }
+
+  // Halves what was left to the plan; the depth only where not even one row would fit. False when
+  // there is nothing to halve.
+  bool shrink(MemoryPlan& plan) const {
+    const int32_t fewest_tokens = std::max(kMinPassTokens, request_.max_sequences);
+    const bool budget = request_.token_budget <= 0 && plan.token_budget / 2 >= fewest_tokens;
+    const bool sequences = request_.max_sequences <= 0 && plan.max_sequences > 1;
+    if (budget) plan.token_budget /= 2;
+    if (sequences) plan.max_sequences = std::min(plan.max_sequences / 2, plan.token_budget);
+    if (budget || sequences) return true;
+    if (feasible(plan) || request_.prefetch_depth >= 0 || plan.prefetch_depth <= 1) return false;
+    set_slots(plan, plan.prefetch_depth / 2);
+    return true;
+  }
+
+  // Uses what is left beside keys and values for weights that stay; slots may shrink or grow with
+  // what still streams.
+  void make_resident(MemoryPlan& plan) const {
+    int64_t room = left(plan) + plan.ring_bytes - kv_bytes_wanted(plan);
+    if (resident_goal_) room = std::min(room, *resident_goal_ + plan.ring_bytes);
+    const int32_t depth = plan.prefetch_depth;
+    for (int64_t weights = room - plan.ring_bytes; weights > 0;) {
+      MemoryPlan trial = plan;
+      trial.resident = choose_resident(layout_, weights);
+      set_slots(trial, request_.prefetch_depth >= 0
+                           ? depth
+                           : std::min(depth, automatic_depth(layout_, trial.resident,
+                                                             request_.host_memory)));
+      const int64_t over = kv_bytes_wanted(plan) - left(trial);
+      if (over <= 0) {
+        plan = trial;
+        return;
+      }
+      weights -= std::max(over, kTileBytes);
+    }
+    if (request_.placement.kind == PlacementKind::kShares && *resident_goal_ > 0) refuse(plan);
+  }
+
+  MemoryPlan finished(MemoryPlan plan) const {
+    const int64_t blocks_per_row =
+        blocks_for(static_cast<double>(layout_.config.max_position_embeddings));
+    const int64_t most = std::min(plan.max_sequences, INT32_MAX) * blocks_per_row;
+    plan.pools = fixed_pools(plan);
+    int64_t bytes = left(plan);
+    if (kv_on_storage_) {
+      plan.kv_ring_bytes = kv_ring_bytes();
+      bytes -= plan.kv_ring_bytes;
+    }
+    plan.kv_memory_blocks = std::min(bytes / block_bytes_, most);
+    plan.kv_blocks = plan.kv_memory_blocks;
+    if (kv_on_storage_)
+      plan.kv_blocks = std::clamp(2 * blocks_wanted(plan), plan.kv_memory_blocks, most);
+    if (!plan.kv_on_storage()) plan.kv_ring_bytes = 0;
+    plan.pools.push_back({"kv cache", plan.kv_memory_blocks * block_bytes_});
+    plan.pools.push_back({"kv slots", plan.kv_ring_bytes});
+    return plan;
+  }
+
+  [[noreturn]] void refuse(MemoryPlan plan) const {
+    std::vector<PoolBytes> pools = fixed_pools(plan);
+    pools.push_back({"kv cache", kv_bytes_least(plan)});
     const int64_t needed = sum_bytes(pools);
     throw InfeasibleError(
         "the run needs at least " + format_bytes(needed) + " of host memory (" + describe(pools) +
@@ -119,55 +238,67 @@ class Planner {
         (plan.resident.front() ? ", or set weights.placement: nvme" : ""));
   }
 
- private:
-  // Blocks of `rows` rows of a modest context: what a plan should at least offer.
-  int64_t kv_blocks_wanted(int64_t rows) const {
-    const int64_t context = std::min<int64_t>(store_.config().max_position_embeddings, 256);
-    return rows * ceil_div(context, request_.block_tokens);
-  }
-  bool leaves_kv(const MemoryPlan& plan, int64_t rows) const {
-    const int64_t left = request_.host_memory - sum_bytes(fixed_pools(store_, plan));
-    return left >= kv_blocks_wanted(rows) * row_block_bytes_;
-  }
-  // Halves what was left to the plan; the depth only where not even one row would fit. False when
-  // there is nothing to halve.
-  bool shrink(MemoryPlan& plan) const {
-    const int32_t fewest_tokens = std::max(kMinPassTokens, request_.max_sequences);
-    const bool budget = request_.token_budget <= 0 && plan.token_budget / 2 >= fewest_tokens;
-    const bool sequences = request_.max_sequences <= 0 && plan.max_sequences > 1;
-    if (budget) plan.token_budget /= 2;
-    if (sequences) plan.max_sequences = std::min(plan.max_sequences / 2, plan.token_budget);
-    if (budget || sequences) return true;
-    if (leaves_kv(plan, 1) || request_.prefetch_depth >= 0 || plan.prefetch_depth <= 1)
-      return false;
-    plan.prefetch_depth /= 2;
-    plan.ring_bytes =
-        make_schedule(store_.segments(), {plan.resident, plan.prefetch_depth}).ring_bytes;
-    return true;
-  }
-
-  const PackedStore& store_;
+  const ModelLayout& layout_;
   const MemoryRequest& request_;
-  int64_t row_block_bytes_ = 0;
+  const DType kv_dtype_;
+  const bool kv_on_storage_;
+  int64_t block_bytes_ = 0;  // over all layers
+  std::optional<int64_t> resident_goal_;
 };
 
 }  // namespace
 
-MemoryPlan plan_memory(const PackedStore& store, const MemoryRequest& request) {
+int64_t MemoryPlan::resident_bytes(const ModelLayout& layout) const {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < resident.size(); ++i)
+    if (resident[i]) bytes += layout.segments[i].bytes;
+  return bytes;
+}
+
+std::vector<bool> choose_resident(const ModelLayout& layout, int64_t bytes) {
+  const std::vector<Segment>& segments = layout.segments;
+  std::vector<bool> resident(segments.size(), false);
+  int64_t streamed = 0;
+  for (const Segment& segment : segments)
+    if (!is_embedding(segment)) streamed += segment.bytes;
+  const double share =
+      streamed == 0 ? 1 : std::min(1.0, static_cast<double>(bytes) / static_cast<double>(streamed));
+  double due = 0;
+  const auto keep = [&](size_t index) {
+    resident[index] = true;
+    bytes -= segments[index].bytes;
+  };
+  for (size_t i = 0; i < segments.size(); ++i) {
+    if (is_embedding(segments[i])) continue;
+    due += share * static_cast<double>(segments[i].bytes);
+    if (due < 0.5 * static_cast<double>(segments[i].bytes) || segments[i].bytes > bytes) continue;
+    due -= static_cast<double>(segments[i].bytes);
+    keep(i);
+  }
+  for (const bool embeddings : {false, true})
+    for (size_t i = 0; i < segments.size(); ++i)
+      if (!resident[i] && is_embedding(segments[i]) == embeddings && segments[i].bytes <= bytes)
+        keep(i);
+  return resident;
+}
+
+int32_t automatic_depth(const ModelLayout& layout, const std::vector<bool>& resident,
+                        int64_t host_memory) {
+  const int64_t ahead = std::min(kAheadBytes, host_memory / 6);
+  int64_t bytes = 0, count = 0;
+  for (size_t i = 0; i < layout.segments.size(); ++i)
+    if (!resident[i] && !is_embedding(layout.segments[i]))
+      bytes += layout.segments[i].bytes, ++count;
+  if (bytes == 0) return 0;
+  return static_cast<int32_t>(std::clamp<int64_t>(ahead * count / bytes, 2, kMaxDepth));
+}
+
+MemoryPlan plan_memory(const ModelLayout& layout, const MemoryRequest& request) {
   if (request.token_budget > 0 && request.max_sequences > request.token_budget)
     throw UsageError("batch.max_sequences: " + std::to_string(request.max_sequences) +
                      " rows need a token each in a pass, but batch.token_budget is " +
                      std::to_string(request.token_budget));
-  const Planner planner(store, request);
-  if (request.placement.kind != PlacementKind::kNvme) {
-    MemoryPlan plan = planner.plan(true);
-    if (request.placement.kind == PlacementKind::kHost && !planner.feasible(plan))
-      planner.refuse(plan);
-    if (request.placement.kind == PlacementKind::kHost || planner.roomy(plan)) return plan;
-  }
-  MemoryPlan plan = planner.plan(false);
-  if (!planner.feasible(plan)) planner.refuse(plan);
-  return plan;
+  return Planner(layout, request).plan();
 }
 
 }  // namespace zerostream

@@ -1,38 +1,61 @@
-// How the host memory is divided between pools.
+// How the memory is divided between pools.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
-#include "offload/packed_store.h"
+#include "offload/model_layout.h"
 #include "offload/placement.h"
 #include "offload/run_statistics.h"
+#include "offload/workload.h"
 
 namespace zerostream {
 
 // What the user asked for; 0 or less than 0 (depth) leaves the choice to the plan.
 struct MemoryRequest {
   int64_t host_memory = 0;  // most bytes of all pools together
-  Placement placement;
+  Placement placement;      // of weights
+  Placement kv_placement;
+  std::optional<DType> kv_dtype;  // absent: the compute dtype
   int32_t prefetch_depth = -1;
   int32_t max_sequences = 0;
   int32_t token_budget = 0;
   int32_t block_tokens = 16;
+  int64_t scratch_bytes = 0;  // that the device holds besides
+  Workload workload;          // what the rows are like; rows == 0: nothing is known
 };
 
 struct MemoryPlan {
   std::vector<bool> resident;  // per segment
   int32_t prefetch_depth = 0;
-  int64_t ring_bytes = 0;
+  int64_t ring_bytes = 0;  // slots of streamed weights
   int32_t max_sequences = 0;
   int32_t token_budget = 0;
-  int64_t kv_blocks = 0;
+  DType kv_dtype = DType::kF32;
+  int64_t kv_blocks = 0;         // that rows can hold together
+  int64_t kv_memory_blocks = 0;  // of them, what memory holds; fewer than kv_blocks: the others go
+                                 // to storage
+  int64_t kv_ring_bytes = 0;     // slots of blocks that come from storage
   std::vector<PoolBytes> pools;
+
+  bool kv_on_storage() const { return kv_memory_blocks < kv_blocks; }
+  int64_t resident_bytes(const ModelLayout& layout) const;
 };
 
-// A pure function of the store's layout and the request. Throws UsageError when more rows than
-// tokens are asked for a pass, and InfeasibleError with the bytes of each pool, what is missing,
-// and what would make it fit.
-MemoryPlan plan_memory(const PackedStore& store, const MemoryRequest& request);
+// Segments that rest in memory when `bytes` are there for them: spread evenly over the depth of the
+// model, so that reading never waits for a long run of segments that need none. Embeddings, which
+// are read by row, come last.
+std::vector<bool> choose_resident(const ModelLayout& layout, int64_t bytes);
+
+// Fetches that run ahead of compute when a plan may choose: enough to keep storage busy.
+int32_t automatic_depth(const ModelLayout& layout, const std::vector<bool>& resident,
+                        int64_t host_memory);
+
+// A pure function of layout and request. KV memory comes first: for max_sequences rows of the
+// workload's mean length, and at least one of its longest; then weights. Throws UsageError when
+// more rows than tokens are asked for a pass, and InfeasibleError with the bytes of each pool, what
+// is missing, and what would make it fit.
+MemoryPlan plan_memory(const ModelLayout& layout, const MemoryRequest& request);
 
 }  // namespace zerostream

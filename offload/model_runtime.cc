@@ -12,9 +12,29 @@
 namespace zerostream {
 namespace {
 
-MemoryRequest memory_request(const RuntimeOptions& options) {
-  return {options.host_memory,   options.placement,    options.prefetch_depth,
-          options.max_sequences, options.token_budget, options.block_tokens};
+MemoryRequest memory_request(const RuntimeOptions& options, const Device& device) {
+  MemoryRequest request;
+  request.host_memory = options.host_memory;
+  request.placement = options.placement;
+  request.kv_placement = options.kv_placement;
+  request.kv_dtype = options.kv_dtype;
+  request.prefetch_depth = options.prefetch_depth;
+  request.max_sequences = options.max_sequences;
+  request.token_budget = options.token_budget;
+  request.block_tokens = options.block_tokens;
+  request.scratch_bytes = device.scratch_bytes();
+  request.workload = options.workload;
+  return request;
+}
+
+PrefetcherOptions prefetcher_options(const RuntimeOptions& options) {
+  PrefetcherOptions prefetch;
+  prefetch.engine = options.io_engine;
+  prefetch.transfer.block_size = options.block_size;
+  prefetch.transfer.max_retries = options.max_retries;
+  prefetch.queue_depth = options.queue_depth;
+  prefetch.timeline = options.timeline;
+  return prefetch;
 }
 
 }  // namespace
@@ -26,14 +46,15 @@ struct ModelRuntime::State {
   RunStatistics facts;  // what does not change while running
   File weights;
   std::optional<ResidentWeights> resident;
-  std::optional<KvPool> kv;
   std::optional<KvBlocks> kv_blocks;
+  std::optional<KvStore> kv;
   std::optional<Prefetcher> prefetcher;
   std::optional<LayerScheduler> scheduler;
 
   explicit State(const PackedStore& packed_store) : store(packed_store) {}
   void load(Device& device, const RuntimeOptions& options);
-  void start_streaming(Device& device, const RuntimeOptions& options, int64_t ring_bytes);
+  void make_kv(Device& device, const RuntimeOptions& options);
+  void start_streaming(Device& device, const RuntimeOptions& options);
 };
 
 void ModelRuntime::State::load(Device& device, const RuntimeOptions& options) {
@@ -54,14 +75,23 @@ void ModelRuntime::State::load(Device& device, const RuntimeOptions& options) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void ModelRuntime::State::start_streaming(Device& device, const RuntimeOptions& options,
-                                          int64_t ring_bytes) {
-  PrefetcherOptions prefetch;
-  prefetch.engine = options.io_engine;
-  prefetch.transfer.block_size = options.block_size;
-  prefetch.transfer.max_retries = options.max_retries;
-  prefetch.queue_depth = options.queue_depth;
-  prefetch.ring_bytes = ring_bytes;
+void ModelRuntime::State::make_kv(Device& device, const RuntimeOptions& options) {
+  kv_blocks.emplace(plan.kv_blocks, options.block_tokens);
+  KvStoreOptions kv_options;
+  kv_options.dtype = plan.kv_dtype;
+  kv_options.memory_blocks = plan.kv_memory_blocks;
+  kv_options.ring_bytes = plan.kv_ring_bytes;
+  kv_options.new_blocks = plan.max_sequences + kv_blocks->blocks_for(plan.token_budget);
+  kv_options.directory = options.kv_directory.empty() ? store.path() : options.kv_directory;
+  kv_options.direct = options.direct;
+  kv_options.prefetch = prefetcher_options(options);
+  kv_options.make_engine = options.make_engine;
+  kv.emplace(store.config(), *kv_blocks, kv_options, device);
+}
+
+void ModelRuntime::State::start_streaming(Device& device, const RuntimeOptions& options) {
+  PrefetcherOptions prefetch = prefetcher_options(options);
+  prefetch.ring_bytes = std::max(plan.ring_bytes, kTileBytes);  // embedding rows need no slot
   prefetch.prefetch_depth = plan.prefetch_depth;
   if (options.make_engine)
     prefetcher.emplace(device, prefetch, options.make_engine());
@@ -75,40 +105,43 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                            const RuntimeOptions& options)
     : state_(std::make_unique<State>(store)) {
   State& state = *state_;
-  state.plan = plan_memory(store, memory_request(options));
+  state.plan = plan_memory(store.layout(), memory_request(options, device));
   state.facts.pools = state.plan.pools;
-  for (const Segment& segment : store.segments()) state.facts.weights_bytes += segment.bytes;
+  state.facts.weights_bytes = store.layout().weights_bytes();
   state.load(device, options);
-  state.kv.emplace(store.config(), store.layout().compute_dtype, options.block_tokens,
-                   state.plan.kv_blocks, device);
-  state.kv_blocks.emplace(state.plan.kv_blocks, options.block_tokens);
+  state.make_kv(device, options);
 
-  Schedule schedule =
-      make_schedule(store.segments(), {state.plan.resident, state.plan.prefetch_depth});
-  state.facts.streamed_bytes_per_pass = schedule.streamed_bytes;
-  if (schedule.streamed_bytes > 0) state.start_streaming(device, options, schedule.ring_bytes);
+  const std::vector<bool>& resident = state.plan.resident;
+  const ScheduleOptions schedule{.resident = resident,
+                                 .prefetch_depth = state.plan.prefetch_depth,
+                                 .kv_micro_batches = 0,
+                                 .kv_depth = KvStore::kFetchDepth};
+  state.facts.streamed_bytes_per_pass = make_schedule(store.segments(), schedule).streamed_bytes;
+  if (std::find(resident.begin(), resident.end(), false) != resident.end())
+    state.start_streaming(device, options);
   const LayerSchedulerParts parts{&store,
                                   &state.weights,
                                   &*state.resident,
                                   &*state.kv,
                                   state.prefetcher ? &*state.prefetcher : nullptr,
                                   &device,
-                                  &kernels};
-  state.scheduler.emplace(parts, std::move(schedule), state.plan.token_budget,
-                          state.plan.max_sequences);
+                                  &kernels,
+                                  options.int8_activations};
+  state.scheduler.emplace(parts, schedule, state.plan.token_budget, state.plan.max_sequences);
 }
 
 ModelRuntime::~ModelRuntime() = default;
 
 const PackedStore& ModelRuntime::store() const { return state_->store; }
 const MemoryPlan& ModelRuntime::plan() const { return state_->plan; }
-KvPool& ModelRuntime::kv() { return *state_->kv; }
+KvStore& ModelRuntime::kv() { return *state_->kv; }
 KvBlocks& ModelRuntime::kv_blocks() { return *state_->kv_blocks; }
 LayerScheduler& ModelRuntime::scheduler() { return *state_->scheduler; }
 
 int64_t ModelRuntime::max_context() const {
-  const int64_t tokens = state_->kv->num_blocks() * state_->kv->layers()->block_tokens;
-  return std::min(tokens, state_->store.config().max_position_embeddings);
+  const KvBlocks& blocks = *state_->kv_blocks;
+  return std::min({blocks.num_blocks() * blocks.block_tokens(), state_->kv->max_row_tokens(),
+                   state_->store.config().max_position_embeddings});
 }
 
 void ModelRuntime::update(RunStatistics& statistics) const {
@@ -124,6 +157,9 @@ void ModelRuntime::update(RunStatistics& statistics) const {
     statistics.streamed_bytes_per_pass = facts.streamed_bytes_per_pass;
   }
   statistics.stall_weights_seconds = state_->scheduler->stall_seconds();
+  statistics.stall_kv_seconds = state_->scheduler->kv_stall_seconds();
+  statistics.kv_bytes_read = state_->kv->bytes_read();
+  statistics.kv_bytes_written = state_->kv->bytes_written();
   statistics.flops = state_->scheduler->flops();
   if (!state_->prefetcher) return;
   const PrefetchCounters counters = state_->prefetcher->counters();

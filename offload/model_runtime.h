@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/device.h"
 #include "base/kernels.h"
+#include "base/timeline.h"
 #include "nvme/io_engine.h"
 #include "offload/kv_blocks.h"
-#include "offload/kv_pool.h"
+#include "offload/kv_store.h"
 #include "offload/layer_scheduler.h"
 #include "offload/memory_plan.h"
 #include "offload/packed_store.h"
@@ -19,20 +21,26 @@
 namespace zerostream {
 
 struct RuntimeOptions {
-  Placement placement;
-  int64_t host_memory = 0;      // most bytes of all pools together
-  int32_t max_sequences = 0;    // rows in a pass; 0: from memory
-  int32_t token_budget = 0;     // tokens in a pass; 0: from memory
-  int32_t block_tokens = 16;    // positions in a KV block
-  bool share_prefixes = true;   // rows that begin with the same tokens share their KV blocks
-  int32_t prefetch_depth = -1;  // segments fetched ahead; -1: chosen, 0: no overlap
+  Placement placement;            // of weights
+  Placement kv_placement;         // of keys and values
+  std::optional<DType> kv_dtype;  // absent: the compute dtype
+  std::string kv_directory;       // for keys and values on storage; empty: the store's
+  Workload workload;              // what the rows will be like; rows == 0: nothing is known
+  int64_t host_memory = 0;        // most bytes of all pools together
+  int32_t max_sequences = 0;      // rows in a pass; 0: from memory
+  int32_t token_budget = 0;       // tokens in a pass; 0: from memory
+  int32_t block_tokens = 16;      // positions in a KV block
+  bool share_prefixes = true;     // rows that begin with the same tokens share their KV blocks
+  bool int8_activations = false;  // of products with quantised weights
+  int32_t prefetch_depth = -1;    // segments fetched ahead; -1: chosen, 0: no overlap
   IoEngineKind io_engine = IoEngineKind::kAuto;
   int32_t queue_depth = 16;               // requests in flight
   int64_t block_size = int64_t{4} << 20;  // bytes of a request
   int32_t max_retries = 0;                // of a read that failed with EIO
   bool direct = true;                     // O_DIRECT where the file system has it
   std::function<std::unique_ptr<IoEngine>()>
-      make_engine;  // for streaming, instead of io_engine (tests: faults)
+      make_engine;               // for streaming, instead of io_engine (tests: faults)
+  Timeline* timeline = nullptr;  // gets spans of what happens, if anybody wants them
 };
 
 // Owns what a LayerScheduler works with. Errors of the constructor: InfeasibleError when the pools
@@ -46,11 +54,10 @@ class ModelRuntime {
 
   const PackedStore& store() const;
   const MemoryPlan& plan() const;
-  KvPool& kv();
+  KvStore& kv();
   KvBlocks& kv_blocks();  // who holds which block of kv()
   LayerScheduler& scheduler();
-  // The longest prompt + output of one row: what the KV memory holds, at most the model's own
-  // limit.
+  // The longest prompt + output of one row: what the KV cache holds, at most the model's own limit.
   int64_t max_context() const;
   // What is known of memory, loading, stalls, reads and arithmetic so far; tokens and passes are
   // its user's to count.

@@ -3,6 +3,8 @@
 #include <filesystem>
 
 #include "offload/config_keys.h"
+#include "offload/placement_value.h"
+#include "offload/segment_layout.h"
 #include "offload/yaml_tree.h"
 #include "zerostream/error.h"
 
@@ -56,18 +58,6 @@ Json value_or_auto(const std::optional<T>& value) {
 
 Json path_or_null(const std::string& path) { return path.empty() ? Json() : Json(path); }
 
-std::string placement_name(PlacementKind kind) {
-  switch (kind) {
-    case PlacementKind::kAuto:
-      return "auto";
-    case PlacementKind::kHost:
-      return "host";
-    case PlacementKind::kNvme:
-      return "nvme";
-  }
-  return {};
-}
-
 std::string engine_name(IoEngineKind kind) {
   switch (kind) {
     case IoEngineKind::kAuto:
@@ -94,12 +84,13 @@ RunConfig load_run_config(const std::string& path, const std::vector<ConfigOverr
 
 void check_job(const RunConfig& config) {
   const std::string &input = config.job.input, &output = config.job.output;
-  const std::string report = config.job.report.value();
+  const std::string report = config.job.report.value(), &trace = config.job.trace;
   if (config.model.path.empty()) throw UsageError("model.path is missing (or --model)");
   if (input.empty()) throw UsageError("job.input is missing (or --input)");
   if (output.empty()) throw UsageError("job.output is missing (or --output)");
   if (config.model.path == "-") throw UsageError("model.path: a model cannot be read from stdin");
   if (report == "-") throw UsageError("job.report: stdout is for rows; name a file");
+  if (trace == "-") throw UsageError("job.trace: stdout is for rows; name a file");
   const auto same = [](const std::string& a, const std::string& b) {
     if (a.empty() || b.empty() || a == "-" || b == "-") return false;
     std::error_code error;
@@ -110,6 +101,9 @@ void check_job(const RunConfig& config) {
   if (same(input, output)) throw UsageError("job.output: " + output + " is also job.input");
   if (same(input, report)) throw UsageError("job.report: " + report + " is also job.input");
   if (same(output, report)) throw UsageError("job.report: " + report + " is also job.output");
+  if (same(input, trace)) throw UsageError("job.trace: " + trace + " is also job.input");
+  if (same(output, trace)) throw UsageError("job.trace: " + trace + " is also job.output");
+  if (same(report, trace)) throw UsageError("job.trace: " + trace + " is also job.report");
 }
 
 ConfigOverride parse_override(const std::string& text) {
@@ -129,12 +123,14 @@ Json run_config_json(const RunConfig& config) {
        {{"type", "cpu"},
         {"threads", config.device.threads},
         {"memory", value_or_auto(config.device.memory)},
-        {"int8_activations", false}}},
+        {"int8_activations", config.device.int8_activations}}},
       {"host", {{"memory", value_or_auto(config.host.memory)}}},
       {"weights",
-       {{"placement", placement_name(config.weights.placement)},
+       {{"placement", placement_json(config.weights.placement)},
         {"dtype", dtype},
-        {"group_size", 64}}},
+        {"group_size", config.weights.group_size.value_or(kDefaultGroupSize)},
+        {"asymmetric", config.weights.asymmetric},
+        {"quantise_head", config.weights.quantise_head}}},
       {"nvme",
        {{"engine", engine_name(config.nvme.engine)},
         {"queue_depth", value_or_auto(config.nvme.queue_depth)},
@@ -142,7 +138,11 @@ Json run_config_json(const RunConfig& config) {
         {"direct", config.nvme.direct}}},
       {"prefetch", {{"depth", value_or_auto(config.prefetch.depth)}}},
       {"kv_cache",
-       {{"placement", "host"}, {"dtype", "auto"}, {"block_tokens", config.kv_cache.block_tokens}}},
+       {{"placement", placement_json(config.kv_cache.placement)},
+        {"directory", path_or_null(config.kv_cache.directory)},
+        {"dtype", "auto"},
+        {"block_tokens", config.kv_cache.block_tokens},
+        {"share_prefixes", config.kv_cache.share_prefixes}}},
       {"batch",
        {{"max_sequences", value_or_auto(config.batch.max_sequences)},
         {"token_budget", value_or_auto(config.batch.token_budget)}}},
@@ -153,7 +153,7 @@ Json run_config_json(const RunConfig& config) {
         {"output", config.job.output},
         {"report", path_or_null(config.job.report.value_or(""))},
         {"resume", config.job.resume},
-        {"trace", nullptr},
+        {"trace", path_or_null(config.job.trace)},
         {"over_length", config.job.over_length == OverLength::kError ? "error" : "truncate"}}},
   };
 }

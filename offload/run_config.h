@@ -25,13 +25,17 @@ struct RunConfig {
   struct Device {
     int32_t threads = 0;            // 0: all cores
     std::optional<int64_t> memory;  // most bytes on the device; on the CPU a bound of the host's
+    bool int8_activations = false;  // multiply quantised weights with activations in int8
   } device;
   struct Host {
     std::optional<int64_t> memory;  // most bytes of all pools
   } host;
   struct Weights {
-    PlacementKind placement = PlacementKind::kAuto;
-    std::optional<DType> dtype;  // absent: as stored
+    Placement placement;
+    std::optional<DType> dtype;         // absent: as stored
+    std::optional<int32_t> group_size;  // of int8 and int4; absent: 64, or as the store is
+    bool asymmetric = false;            // int8 and int4: groups have zeros of their own
+    bool quantise_head = false;         // int8 and int4: the head, too
   } weights;
   struct Nvme {
     IoEngineKind engine = IoEngineKind::kAuto;
@@ -43,7 +47,10 @@ struct RunConfig {
     std::optional<int32_t> depth;  // segments ahead of compute
   } prefetch;
   struct KvCache {
+    Placement placement;
+    std::string directory;  // of keys and values on storage; empty: the store's
     int32_t block_tokens = 16;
+    bool share_prefixes = true;  // rows that begin with the same tokens share memory
   } kv_cache;
   struct Batch {
     std::optional<int32_t> max_sequences, token_budget;
@@ -53,6 +60,7 @@ struct RunConfig {
     std::string input, output;          // "-": stdin, stdout
     std::optional<std::string> report;  // empty: none; always set by load_run_config()
     bool resume = true;
+    std::string trace;  // empty: none
     OverLength over_length = OverLength::kError;
   } job;
 };

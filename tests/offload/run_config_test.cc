@@ -35,9 +35,10 @@ class RunConfigTest : public testing::Test {
 TEST_F(RunConfigTest, EmptyFileGivesDefaults) {
   for (const char* text : {"", "# nothing\n", "~", "model:\nsampling: ~\n"}) {
     const RunConfig config = load(text);
-    EXPECT_EQ(config.weights.placement, PlacementKind::kAuto) << text;
+    EXPECT_EQ(config.weights.placement.kind, PlacementKind::kAuto) << text;
     EXPECT_EQ(config.nvme.direct, true);
     EXPECT_EQ(config.kv_cache.block_tokens, 16);
+    EXPECT_TRUE(config.kv_cache.share_prefixes);
     EXPECT_EQ(config.job.resume, true);
     EXPECT_EQ(config.host.memory, std::nullopt);
     EXPECT_EQ(config.sampling.temperature, std::nullopt);
@@ -47,12 +48,12 @@ TEST_F(RunConfigTest, EmptyFileGivesDefaults) {
 TEST_F(RunConfigTest, EveryKeyTakesEffect) {
   const RunConfig config = load(R"(
 model: {path: m, store: s}
-device: {type: cpu, threads: 3, memory: 5GiB, int8_activations: false}
+device: {type: cpu, threads: 3, memory: 5GiB, int8_activations: true}
 host: {memory: 24GiB}
-weights: {placement: nvme, dtype: bf16, group_size: 64}
+weights: {placement: nvme, dtype: int4, group_size: 128, asymmetric: true, quantise_head: true}
 nvme: {engine: libaio, queue_depth: 7, block_size: 1MiB, direct: false}
 prefetch: {depth: 0}
-kv_cache: {placement: host, dtype: auto, block_tokens: 32}
+kv_cache: {placement: host, dtype: auto, block_tokens: 32, share_prefixes: false}
 batch: {max_sequences: 11, token_budget: 2048}
 sampling: {max_new_tokens: 5, min_new_tokens: 2, temperature: 0.5, top_k: 4, top_p: 0.9,
            min_p: 0.1, repetition_penalty: 1.1, presence_penalty: -1, frequency_penalty: 2,
@@ -64,16 +65,21 @@ job: {input: i.jsonl, output: o.jsonl, report: r.json, resume: false, trace: ~, 
   EXPECT_EQ(config.model.path, folder_.file("m"));
   EXPECT_EQ(config.model.store, folder_.file("s"));
   EXPECT_EQ(config.device.threads, 3);
+  EXPECT_TRUE(config.device.int8_activations);
   EXPECT_EQ(config.device.memory, int64_t{5} << 30);
   EXPECT_EQ(config.host.memory, int64_t{24} << 30);
-  EXPECT_EQ(config.weights.placement, PlacementKind::kNvme);
-  EXPECT_EQ(config.weights.dtype, DType::kBF16);
+  EXPECT_EQ(config.weights.placement.kind, PlacementKind::kNvme);
+  EXPECT_EQ(config.weights.dtype, DType::kI4);
+  EXPECT_EQ(config.weights.group_size, 128);
+  EXPECT_TRUE(config.weights.asymmetric);
+  EXPECT_TRUE(config.weights.quantise_head);
   EXPECT_EQ(config.nvme.engine, IoEngineKind::kLibaio);
   EXPECT_EQ(config.nvme.queue_depth, 7);
   EXPECT_EQ(config.nvme.block_size, 1 << 20);
   EXPECT_FALSE(config.nvme.direct);
   EXPECT_EQ(config.prefetch.depth, 0);
   EXPECT_EQ(config.kv_cache.block_tokens, 32);
+  EXPECT_FALSE(config.kv_cache.share_prefixes);
   EXPECT_EQ(config.batch.max_sequences, 11);
   EXPECT_EQ(config.batch.token_budget, 2048);
   EXPECT_EQ(config.sampling.max_new_tokens, 5);
@@ -101,7 +107,11 @@ job: {input: i.jsonl, output: o.jsonl, report: r.json, resume: false, trace: ~, 
 TEST_F(RunConfigTest, JsonHoldsEveryKey) {
   const Json json = run_config_json(load("model: {path: /m}\njob: {input: /i, output: /o.jsonl}"));
   EXPECT_EQ(json["job"]["report"], "/o.report.json");
-  EXPECT_EQ(json["weights"], (Json{{"placement", "auto"}, {"dtype", "auto"}, {"group_size", 64}}));
+  EXPECT_EQ(json["weights"], (Json{{"placement", "auto"},
+                                   {"dtype", "auto"},
+                                   {"group_size", 64},
+                                   {"asymmetric", false},
+                                   {"quantise_head", false}}));
   EXPECT_EQ(
       json["device"],
       (Json{{"type", "cpu"}, {"threads", 0}, {"memory", "auto"}, {"int8_activations", false}}));
@@ -132,6 +142,12 @@ TEST_F(RunConfigTest, SaysKeyValueAndWhatIsExpected) {
       {"host: {memory: 4 gigs}", "\"4 gigs\" is not auto or a size such as 24GiB"},
       {"host: {memory: 0}", "0 is not auto or a size"},
       {"host: {memory: 1.5}", "1.5 is not auto or a size"},
+      {"device: {int8_activations: 1}", "1 is not true or false"},
+      {"weights: {group_size: 48}", "48 is not 32, 64 or 128"},
+      {"weights: {group_size: 64.0}", "64.0 is not 32, 64 or 128"},
+      {"weights: {group_size: '64'}", "\"64\" is not 32, 64 or 128"},
+      {"weights: {asymmetric: 1}", "1 is not true or false"},
+      {"weights: {quantise_head: 1}", "1 is not true or false"},
       {"weights: {dtype: fp8}", "\"fp8\" is not one of auto, fp32"},
       {"nvme: {engine: uring}", "\"uring\" is not one of auto, io_uring"},
       {"nvme: {block_size: 5000}", "5000 is not auto or a multiple of 4 KiB"},
@@ -152,12 +168,27 @@ TEST_F(RunConfigTest, SaysKeyValueAndWhatIsExpected) {
   for (const auto& [text, message] : cases) EXPECT_THAT(error(text), HasSubstr(message)) << text;
 }
 
+TEST_F(RunConfigTest, ReadsShares) {
+  const RunConfig config = load(
+      "weights: {placement: {device: 10%, host: 4GiB, nvme: rest}}\n"
+      "kv_cache: {placement: {host: 1GiB, nvme: rest}, directory: kv}");
+  const Placement& weights = config.weights.placement;
+  EXPECT_EQ(weights.memory_bytes(int64_t{100} << 30, "key"), int64_t{14} << 30);
+  EXPECT_EQ(weights.memory_bytes(int64_t{4} << 30, "key"), int64_t{4} << 30);
+  EXPECT_EQ(config.kv_cache.placement.memory_bytes(int64_t{8} << 30, "key"), int64_t{1} << 30);
+  EXPECT_EQ(config.kv_cache.directory, folder_.file("kv"));
+  EXPECT_EQ(run_config_json(config)["weights"]["placement"]["nvme"], "rest");
+  for (const char* share : {"{host: 120%}", "{host: lots}", "{disk: rest}", "{host: -1}"})
+    EXPECT_THAT(error(std::string("weights: {placement: ") + share + "}"), HasSubstr("share"));
+  const Placement short_of_all =
+      load("weights: {placement: {host: 50%, nvme: 40%}}").weights.placement;
+  EXPECT_THROW(short_of_all.memory_bytes(1000, "weights.placement"), UsageError);
+}
+
 TEST_F(RunConfigTest, RefusesWhatDoesNotExistYet) {
   for (const char* text :
-       {"device: {type: cuda}", "device: {int8_activations: true}", "weights: {dtype: int8}",
-        "weights: {dtype: int4}", "weights: {group_size: 128}", "kv_cache: {placement: nvme}",
-        "kv_cache: {dtype: bf16}", "parallel: {ranks: 2}", "job: {trace: t.json}",
-        "weights: {placement: {device: 10%, nvme: rest}}"})
+       {"device: {type: cuda}", "kv_cache: {dtype: bf16}",
+        "parallel: {ranks: 2}", "job: {trace: t.json}"})
     EXPECT_THAT(error(text), HasSubstr("not supported yet")) << text;
 }
 
