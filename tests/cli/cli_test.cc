@@ -84,8 +84,9 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"run", "--model", "m", "--input", "a", "--output", "./a"}, 2, "is also job.input");
   expect_error({"tokenize", kModel, "--skip-special-tokens"}, 2, "--decode");
   expect_error({"clean", "--older-than", "soon"}, 2, "--older-than soon");
-  expect_error({"pack", kModel, "-o", "s", "--dtype", "int8"}, 2, "not supported yet");
-  expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "not supported yet");
+  expect_error({"pack", kModel, "-o", "s", "--dtype", "int8", "--layout", "rows"}, 2, "tiles only");
+  expect_error({"pack", kModel, "-o", "s", "--dtype", "int4", "--group-size", "48"}, 2, "not 48");
+  expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "is for int8 and int4 weights");
   for (const char* name : {"plan", "simulate", "score", "selftest"})
     expect_error({name, "x", "--json"}, 2, std::string(name) + " is not available");
 }
@@ -242,6 +243,26 @@ TEST_F(CliTest, PackAndInfo) {
   weights[weights.size() / 2] ^= 1;
   write("store/weights.bin", weights);
   expect_error({"info", "store", "--verify"}, 4, "weights.bin");
+}
+
+TEST_F(CliTest, PackAndInfoOfQuantisedWeights) {
+  ASSERT_EQ(command({"pack", kModel, "-o", "store", "--dtype", "int4", "--group-size", "32",
+                     "--asymmetric", "--quantise-head"})
+                .exit_code,
+            0);
+  const Json store = Json::parse(command({"info", "store", "--json", "--verify"}).out);
+  EXPECT_EQ(store["dtype"], "int4");
+  EXPECT_EQ(store["group_size"], 32);
+  EXPECT_EQ(store["asymmetric"], true);
+  EXPECT_EQ(store["quantised_head"], true);
+  EXPECT_GT(store["bits_per_weight"], 4);
+  EXPECT_EQ(store["verified"], true);
+  write_rows(1);
+  expect_error({"run", "--model", "store", "--input", "in.jsonl", "--output", "out.jsonl", "--set",
+                "weights.group_size=64"},
+               2, "is a packed store of int4-g32-asymmetric-head, not of int4-g64");
+  expect_error(run_arguments({"--set", "device.int8_activations=true"}), 2,
+               "device.int8_activations: needs int8 or int4 weights");
 }
 
 TEST_F(CliTest, CleanRemovesCachedStores) {
