@@ -186,9 +186,8 @@ TEST_F(RunConfigTest, ReadsShares) {
 }
 
 TEST_F(RunConfigTest, RefusesWhatDoesNotExistYet) {
-  for (const char* text :
-       {"device: {type: cuda}", "kv_cache: {dtype: bf16}",
-        "parallel: {ranks: 2}", "job: {trace: t.json}"})
+  for (const char* text : {"device: {type: cuda}", "kv_cache: {dtype: bf16}",
+                           "parallel: {ranks: 2}", "job: {trace: t.json}"})
     EXPECT_THAT(error(text), HasSubstr("not supported yet")) << text;
 }
 
