@@ -63,13 +63,14 @@ struct KvStore::Storage {
         file(make_nameless_file(options.directory,
                                 block_bytes * kv_blocks.num_blocks() * std::ssize(views),
                                 options.direct)),
-        writer(make_engine(options), options.prefetch.transfer),
+        writer(make_engine(options), options.prefetch.transfer, options.prefetch.timeline),
         marks(kv_blocks.num_blocks(), 0),
         places(kv_blocks.num_blocks(), 0) {
     PrefetcherOptions prefetch = options.prefetch;
     prefetch.ring_bytes = options.ring_bytes;
     prefetch.ring_memory = ring;
     prefetch.prefetch_depth = kFetchDepth;
+    prefetch.read_track = Track::kKvRead;
     prefetcher.emplace(device, prefetch, make_engine(options));
   }
 
@@ -194,7 +195,8 @@ struct KvStore::Storage {
     tickets.push_back(prefetcher->submit({.file = &file,
                                           .offset = layer * blocks.num_blocks() * block_bytes,
                                           .bytes = batch.blocks * block_bytes,
-                                          .pieces = batch.pieces}));
+                                          .pieces = batch.pieces,
+                                          .name = "KV"}));
   }
 
   // Where in its slot each block of a micro-batch lies.

@@ -1,7 +1,7 @@
 #include "offload/layer_scheduler.h"
 
 #include <algorithm>
-#include <chrono>
+#include <cstdio>
 
 #include "base/require.h"
 #include "model/rope.h"
@@ -9,10 +9,16 @@
 namespace zerostream {
 namespace {
 
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+// "mlp_up 12": a step of the compute stream.
+void add_step(Timeline& timeline, std::string_view what, int32_t layer, TimelineSpan when) {
+  char name[sizeof when.name];
+  std::string_view shown = what;
+  if (layer != kNoLayer) {
+    const int size = std::snprintf(name, sizeof name, "%.*s %d", static_cast<int>(what.size()),
+                                   what.data(), layer);
+    shown = std::string_view(name, std::min<size_t>(size, sizeof name - 1));
+  }
+  timeline.add(Track::kCompute, shown, when.begin_ns, when.end_ns);
 }
 
 }  // namespace
@@ -60,12 +66,16 @@ void LayerScheduler::drain() noexcept {
 
 void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
                                SampleResult* results) {
-  kv_stall_seconds_ += parts_.kv->begin_pass(batch.sequences);
+  const int64_t begin_ns = timeline_now_ns();
+  kv_stall_seconds_ += note_wait("KV memory", parts_.kv->begin_pass(batch.sequences));
   set_micro_batches(parts_.kv->micro_batches());
   const auto fetch = [this](const Step& step) {
     const Segment& segment = parts_.store->segments()[step.segment];
     tickets_[next_submitted_++ % tickets_.size()] =
-        parts_.prefetcher->submit({parts_.weights, segment.offset, segment.bytes});
+        parts_.prefetcher->submit({.file = parts_.weights,
+                                   .offset = segment.offset,
+                                   .bytes = segment.bytes,
+                                   .name = segment.name});
   };
   if (!started_) std::for_each(schedule_.prologue.begin(), schedule_.prologue.end(), fetch);
   started_ = true;
@@ -104,11 +114,14 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
     }
   }
   const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
-  if (logit_rows > 0)
+  if (logit_rows > 0) {
     parts_.kernels->sample({activations_.logits.row_range(0, logit_rows), rows, results}, *stream_);
+    note_when_finished("sample");
+  }
   stream_->record(*done_);
   done_->wait();
   parts_.kv->end_pass();
+  note_pass(batch, begin_ns);
 }
 
 void LayerScheduler::set_micro_batches(int32_t micro_batches) {
@@ -131,9 +144,10 @@ void LayerScheduler::embed(const PassBatch& batch) {
   if (position_rows_.exists())
     positions = position_rows_.locate(batch.positions, parts_.store->config().position_offset,
                                       row_requests_);
-  if (!row_requests_.empty()) stall_seconds_ += parts_.prefetcher->read_rows(row_requests_);
+  if (!row_requests_.empty())
+    stall_seconds_ += note_wait("rows", parts_.prefetcher->read_rows(row_requests_));
   forward_.embed(tokens, positions);
-  note_when_finished();
+  note_when_finished("embed");
 }
 
 void LayerScheduler::apply(const Step& step) {
@@ -146,12 +160,12 @@ void LayerScheduler::apply(const Step& step) {
   const StoredMatrix& matrix = segment.matrices[step.matrix];
   forward_.apply(
       {matrix.role, matrix.layer, matrix.weight(current_), matrix.output_begin, matrix.outputs});
-  note_when_finished();
+  note_when_finished(matrix_role_name(matrix.role), matrix.layer);
 }
 
 const std::byte* LayerScheduler::wait_for(int32_t index) {
   Fetch& fetch = *tickets_[next_used_ % tickets_.size()];
-  stall_seconds_ += idle_part(fetch.wait());
+  stall_seconds_ += note_wait(parts_.store->segments()[index].name, idle_part(fetch.wait()));
   if (fetch.ready_event() != nullptr) stream_->wait(*fetch.ready_event());
   if (!digest_checked_[index]) {
     check_digest(parts_.store->segments()[index], fetch.data(), parts_.weights->path());
@@ -163,7 +177,7 @@ const std::byte* LayerScheduler::wait_for(int32_t index) {
 // What of the time for which this thread was blocked the stream had nothing to do.
 double LayerScheduler::idle_part(double blocked_seconds) const {
   if (finished_ != enqueued_) return 0;
-  return std::min(blocked_seconds, 1e-9 * static_cast<double>(now_ns() - finished_at_ns_));
+  return std::min(blocked_seconds, 1e-9 * static_cast<double>(timeline_now_ns() - finished_at_ns_));
 }
 
 void LayerScheduler::attend(const Step& step) {
@@ -171,11 +185,12 @@ void LayerScheduler::attend(const Step& step) {
   if (options_.kv_micro_batches == 0) {
     forward_.attend(step.layer, view, parts_.kv->sequences());
   } else {
-    kv_stall_seconds_ += idle_part(parts_.kv->wait(step.layer, step.micro_batch, kv_unit_));
+    kv_stall_seconds_ +=
+        note_wait("KV", idle_part(parts_.kv->wait(step.layer, step.micro_batch, kv_unit_)));
     if (Event* ready = kv_unit_.ticket->ready_event()) stream_->wait(*ready);
     forward_.attend(step.layer, view, kv_unit_.sequences);
   }
-  note_when_finished();
+  note_when_finished("attention", step.layer);
 }
 
 void LayerScheduler::release() {
@@ -186,11 +201,34 @@ void LayerScheduler::release() {
   current_segment_ = -1;
 }
 
-void LayerScheduler::note_when_finished() {
-  stream_->run_on_host([this, step = ++enqueued_] {
-    finished_at_ns_ = now_ns();
+// The stream had nothing to do for so long until now.
+double LayerScheduler::note_wait(std::string_view what, double idle_seconds) {
+  if (parts_.timeline != nullptr && idle_seconds > 0) {
+    const int64_t now = timeline_now_ns();
+    parts_.timeline->add(Track::kWait, what, now - static_cast<int64_t>(1e9 * idle_seconds), now);
+  }
+  return idle_seconds;
+}
+
+// A step begins when it is enqueued, or when the one before it ends.
+void LayerScheduler::note_when_finished(std::string_view what, int32_t layer) {
+  stream_->run_on_host([this, step = ++enqueued_, enqueued_ns = timeline_now_ns(), what, layer] {
+    const int64_t now = timeline_now_ns();
+    if (parts_.timeline != nullptr)
+      add_step(*parts_.timeline, what, layer,
+               {.begin_ns = std::max(enqueued_ns, finished_at_ns_.load()), .end_ns = now});
+    finished_at_ns_ = now;
     finished_ = step;
   });
+}
+
+void LayerScheduler::note_pass(const PassBatch& batch, int64_t begin_ns) {
+  ++passes_;
+  if (parts_.timeline == nullptr) return;
+  TimelineSpan pass;
+  std::snprintf(pass.name, sizeof pass.name, "pass %lld: %zu tokens, %zu rows",
+                static_cast<long long>(passes_), batch.tokens.size(), batch.sequences.size());
+  parts_.timeline->add(Track::kPass, pass.name, begin_ns, timeline_now_ns());
 }
 
 }  // namespace zerostream

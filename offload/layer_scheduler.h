@@ -7,6 +7,7 @@
 
 #include "base/device.h"
 #include "base/kernels.h"
+#include "base/timeline.h"
 #include "model/activations.h"
 #include "model/forward.h"
 #include "offload/embedding_reader.h"
@@ -29,6 +30,7 @@ struct LayerSchedulerParts {
   Device* device = nullptr;
   Kernels* kernels = nullptr;
   bool int8_activations = false;  // of products with quantised weights
+  Timeline* timeline = nullptr;   // gets passes, the compute stream's steps and waits; may be null
 };
 
 // Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
@@ -68,7 +70,9 @@ class LayerScheduler {
   double idle_part(double blocked_seconds) const;
   const std::byte* wait_for(int32_t segment);
   void release();
-  void note_when_finished();
+  double note_wait(std::string_view what, double idle_seconds);
+  void note_when_finished(std::string_view what, int32_t layer = kNoLayer);
+  void note_pass(const PassBatch& batch, int64_t begin_ns);
 
   LayerSchedulerParts parts_;
   ScheduleOptions options_;
@@ -88,6 +92,7 @@ class LayerScheduler {
   int64_t enqueued_ = 0;              // kernels' steps so far
   std::atomic<int64_t> finished_{0};  // of them, done by the stream
   std::atomic<int64_t> finished_at_ns_{0};
+  int64_t passes_ = 0;
   bool started_ = false;
   KvStore::Unit kv_unit_;  // being attended
   double stall_seconds_ = 0;

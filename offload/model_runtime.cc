@@ -126,7 +126,8 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                                   state.prefetcher ? &*state.prefetcher : nullptr,
                                   &device,
                                   &kernels,
-                                  options.int8_activations};
+                                  options.int8_activations,
+                                  options.timeline};
   state.scheduler.emplace(parts, schedule, state.plan.token_budget, state.plan.max_sequences);
 }
 

@@ -6,8 +6,9 @@
 
 namespace zerostream {
 
-BackgroundWriter::BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options)
-    : engine_(std::move(engine)), queue_(std::in_place, *engine_, options) {
+BackgroundWriter::BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options,
+                                   Timeline* timeline)
+    : timeline_(timeline), engine_(std::move(engine)), queue_(std::in_place, *engine_, options) {
   thread_ = std::thread([this] { serve(); });
 }
 
@@ -94,7 +95,8 @@ void BackgroundWriter::serve() {
 }
 
 void BackgroundWriter::start(const WriteJob& job) {
-  Running& running = running_.emplace_back(Running{job, job.count});
+  Running& running =
+      running_.emplace_back(Running{job, job.count, timeline_ != nullptr ? timeline_now_ns() : 0});
   for (int32_t i = 0; i < job.count; ++i)
     queue_->submit({.kind = IoRequest::Kind::kWrite,
                     .file = job.file,
@@ -112,6 +114,8 @@ void BackgroundWriter::finish_run(Running& running, std::exception_ptr error) {
   if (error != nullptr && failure_ == nullptr) failure_ = std::move(error);
   if (error == nullptr) bytes_written_ += running.job.bytes;
   if (running.runs_left > 0) return;
+  if (timeline_ != nullptr)
+    timeline_->add(Track::kKvWrite, "KV", running.begin_ns, timeline_now_ns());
   ended_.push_back(running.job.tag);
   while (!running_.empty() && running_.front().runs_left == 0) running_.pop_front();
   changed_.notify_all();

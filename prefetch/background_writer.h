@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/timeline.h"
 #include "nvme/file.h"
 #include "nvme/io_engine.h"
 #include "nvme/transfer.h"
@@ -28,14 +29,16 @@ struct WriteJob {
   int32_t count = 1;
 };
 
-// Takes write jobs and reports them as they end, in any order. One thread of its own; it owns the
+// Takes write jobs and reports them as they end, in any order. A timeline, if given, gets a span on
+// kKvWrite for each. One thread of its own; it owns the
 // engine. File and memory of a job must stay, and the memory unchanged, until the job is reported.
 //
 // Threads: one caller. Errors: once a write failed every later call of collect() or wait() throws
 // its IoError. Destruction drops what has not begun and waits for what is in flight.
 class BackgroundWriter {
  public:
-  explicit BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options = {});
+  explicit BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options = {},
+                            Timeline* timeline = nullptr);
   ~BackgroundWriter();
 
   void submit(const WriteJob& job);
@@ -51,12 +54,14 @@ class BackgroundWriter {
   struct Running {
     WriteJob job;
     int32_t runs_left = 0;
+    int64_t begin_ns = 0;  // for the timeline
   };
   void serve();
   void start(const WriteJob& job);
   void finish_run(Running& running, std::exception_ptr error);
   void rethrow() const;
 
+  Timeline* const timeline_;
   std::unique_ptr<IoEngine> engine_;
   std::optional<TransferQueue> queue_;  // the thread's
   mutable std::mutex mutex_;
