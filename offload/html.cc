@@ -14,7 +14,9 @@ std::string fixed(double number, int digits) {
 }
 
 std::string row(const std::string& name, const std::string& value) {
-  return "<tr><th scope=\"row\">" + name + "</th><td class=\"number\">" + value + "</td></tr>\n";
+  std::string text = "<tr><th scope=\"row\">";
+  text.append(name).append("</th><td class=\"number\">").append(value).append("</td></tr>\n");
+  return text;
 }
 
 }  // namespace
