@@ -217,6 +217,7 @@ class Kernels {
   virtual void write_kv(const WriteKvArgs& args, Stream& stream) = 0;
   virtual void attention(const AttentionArgs& args, Stream& stream) = 0;
   virtual void sample(const SampleArgs& args, Stream& stream) = 0;
+  virtual void accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) = 0;
 };
 
 }  // namespace zerostream

@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "base/require.h"
+#include "cpu/attention.h"
 #include "cpu/cpu_stream.h"
 #include "cpu/kernel_checks.h"
 #include "cpu/linear.h"
-#include "cpu/simd_attention.h"
+#include "cpu/sequence_items.h"
 #include "cpu/simd_rows.h"
+#include "cpu/simd_softmax.h"
 #include "cpu/simd_write_kv.h"
 
 namespace zerostream {
@@ -39,43 +41,6 @@ void enqueue_rows(Stream& stream, const Args& args, RangeOp<Args> operation) {
   });
 }
 
-// Finds the sequence of an item of work, where sequence s has items_of(s) of them. Remembers the
-// last one: a worker's items ascend within a call.
-struct SequenceCursor {
-  int32_t sequence = 0;
-  int64_t first_item = 0;
-
-  template <typename ItemsOf>
-  int64_t seek(int64_t item, const ItemsOf& items_of) {
-    for (int64_t items; item - first_item >= (items = items_of(sequence)); ++sequence)
-      first_item += items;
-    return item - first_item;
-  }
-};
-
-// A worker's scratch: the cursor, then what the operation needs.
-constexpr int64_t kCursorBytes = 64;
-SequenceCursor& cursor_of(CpuStream& stream, int worker) {
-  return *reinterpret_cast<SequenceCursor*>(stream.scratch(worker));
-}
-float* floats_of(CpuStream& stream, int worker) {
-  return reinterpret_cast<float*>(stream.scratch(worker) + kCursorBytes);
-}
-
-// Runs body(worker, sequence, item of the sequence) for all items of all sequences.
-template <typename ItemsOf, typename Body>
-void for_sequences(CpuStream& stream, int32_t num_sequences, const ItemsOf& items_of,
-                   const Body& body) {
-  int64_t items = 0;
-  for (int32_t s = 0; s < num_sequences; ++s) items += items_of(s);
-  for (int worker = 0; worker < stream.pool().workers(); ++worker) cursor_of(stream, worker) = {};
-  stream.pool().parallel_for(items, [&](int worker, int64_t index) {
-    SequenceCursor& cursor = cursor_of(stream, worker);
-    const int64_t item = cursor.seek(index, items_of);
-    body(worker, cursor.sequence, item);
-  });
-}
-
 void run_write_kv(const WriteKvArgs& args, CpuStream& stream) {
   const WriteKvOp operation = write_kv_op(stream.isa());
   const auto items_of = [&](int32_t s) { return ceil_div(args.sequences[s].rows, kWriteKvRows); };
@@ -85,29 +50,6 @@ void run_write_kv(const WriteKvArgs& args, CpuStream& stream) {
               std::min<int64_t>(begin + kWriteKvRows, args.sequences[s].rows),
               floats_of(stream, worker));
   });
-}
-
-// Items of a sequence: its row blocks, those with the most positions first, each for all KV heads.
-void run_attention(const AttentionArgs& args, CpuStream& stream) {
-  const AttentionOp operation = attention_op(stream.isa());
-  const int64_t kv_heads = args.kv.num_key_value_heads;
-  const int64_t group = args.query.cols / args.kv.head_dim / kv_heads;
-  const auto rows_of = [&](int32_t s) { return args.sequences[s].rows * group; };
-  const auto items_of = [&](int32_t s) { return ceil_div(rows_of(s), kAttentionRows) * kv_heads; };
-  for_sequences(stream, args.num_sequences, items_of, [&](int worker, int32_t s, int64_t item) {
-    const int64_t begin = (items_of(s) - 1 - item) / kv_heads * kAttentionRows;
-    operation(args,
-              {.sequence = &args.sequences[s],
-               .kv_head = item % kv_heads,
-               .row_begin = begin,
-               .row_end = std::min(begin + kAttentionRows, rows_of(s))},
-              AttentionScratch::in(floats_of(stream, worker), args.kv.head_dim));
-  });
-}
-
-void require_scratch(const CpuStream& stream, int64_t floats) {
-  require(kCursorBytes + floats * int64_t{sizeof(float)} <= stream.scratch_bytes(),
-          "a worker's scratch holds what heads of this size need");
 }
 
 }  // namespace
@@ -143,9 +85,7 @@ void CpuKernels::write_kv(const WriteKvArgs& args, Stream& stream) {
 
 void CpuKernels::attention(const AttentionArgs& args, Stream& stream) {
   check_args(args);
-  CpuStream& cpu_stream = as_cpu_stream(stream);
-  require_scratch(cpu_stream, AttentionScratch::floats(args.kv.head_dim));
-  cpu_stream.enqueue([args, &cpu_stream] { run_attention(args, cpu_stream); });
+  cpu_attention(args, as_cpu_stream(stream));
 }
 
 void CpuKernels::sample(const SampleArgs& args, Stream& stream) {
@@ -160,6 +100,18 @@ void CpuKernels::sample(const SampleArgs& args, Stream& stream) {
     cpu_stream.pool().parallel_for(args.logits.rows, [&](int worker, int64_t row) {
       sample_row(args.logits.row_as<float>(row), args.logits.cols, args.rows[row], ops,
                  sample_scratch_[static_cast<size_t>(worker)], args.results[row]);
+    });
+  });
+}
+
+void CpuKernels::accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) {
+  check_args(args);
+  CpuStream& cpu_stream = as_cpu_stream(stream);
+  const AccumulateSoftmaxOp operation = accumulate_softmax_op(cpu_stream.isa());
+  cpu_stream.enqueue([args, operation, &cpu_stream] {
+    cpu_stream.pool().parallel_for(args.logits.rows, [&](int, int64_t row) {
+      operation(args.logits.row_as<float>(row), args.logits.cols, args.vocabulary_begin,
+                args.targets[row], args.states[row]);
     });
   });
 }

@@ -28,6 +28,7 @@ class CpuKernels : public Kernels {
   void write_kv(const WriteKvArgs& args, Stream& stream) override;
   void attention(const AttentionArgs& args, Stream& stream) override;
   void sample(const SampleArgs& args, Stream& stream) override;
+  void accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) override;
 
  private:
   std::vector<SampleScratch> sample_scratch_;  // per worker

@@ -15,5 +15,6 @@ void check_args(const LinearArgs& args);
 void check_args(const WriteKvArgs& args);
 void check_args(const AttentionArgs& args);
 void check_args(const SampleArgs& args);
+void check_args(const AccumulateSoftmaxArgs& args);
 
 }  // namespace zerostream

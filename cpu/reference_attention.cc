@@ -36,6 +36,30 @@ void write_head(const Head& head, void* target, DType dtype, int64_t offset) {
     store_float(target, dtype, offset + static_cast<int64_t>(i), static_cast<float>(head[i]));
 }
 
+// Writes a head of keys or values; int8 with its scale, zeros of scale NaN for what is not finite.
+void write_kv_head(const Head& head, std::byte* target, float* scales, const KvLayerView& kv,
+                   int64_t slot) {
+  if (kv.dtype != DType::kI8) return write_head(head, target, kv.dtype, slot * kv.head_dim);
+  double largest = 0;
+  for (const double x : head)
+    largest = std::isfinite(x) ? std::max(largest, std::abs(x)) : std::nan("");
+  const float scale = static_cast<float>(largest) / 127;
+  auto* cells = reinterpret_cast<int8_t*>(target) + slot * kv.head_dim;
+  for (size_t i = 0; i < head.size(); ++i)
+    cells[i] = scale > 0
+                   ? static_cast<int8_t>(std::clamp(std::nearbyint(head[i] / scale), -127.0, 127.0))
+                   : int8_t{0};
+  scales[slot] = scale;
+}
+
+// Column `i` of a position's key or value.
+double read_kv(const KvLayerView& kv, const std::byte* source, const float* scales, int64_t slot,
+               int64_t i) {
+  const int64_t cell = slot * kv.head_dim + i;
+  if (kv.dtype != DType::kI8) return load_float(source, kv.dtype, cell);
+  return double{scales[slot]} * reinterpret_cast<const int8_t*>(source)[cell];
+}
+
 void write_row(const WriteKvArgs& args, int64_t row, int64_t block, int64_t slot) {
   const int64_t dim = args.kv.head_dim;
   const int64_t heads = args.query.cols / dim;
@@ -51,9 +75,9 @@ void write_row(const WriteKvArgs& args, int64_t row, int64_t block, int64_t slot
     Head key = read_head(fused + (heads + h) * dim, dim);
     if (args.key_norm != nullptr) normalise(key, args.key_norm, args.norm_epsilon);
     rotate(key, args, row);
-    write_head(key, args.kv.key(block, h), args.kv.dtype, slot * dim);
-    write_head(read_head(fused + (heads + kv_heads + h) * dim, dim), args.kv.value(block, h),
-               args.kv.dtype, slot * dim);
+    write_kv_head(key, args.kv.key(block, h), args.kv.key_scales(block, h), args.kv, slot);
+    write_kv_head(read_head(fused + (heads + kv_heads + h) * dim, dim), args.kv.value(block, h),
+                  args.kv.value_scales(block, h), args.kv, slot);
   }
 }
 
@@ -69,10 +93,11 @@ void attend(const AttentionArgs& args, const SequenceSpan& sequence, int64_t row
 
   std::vector<double> scores;
   for (int64_t position = first; position <= own; ++position) {
-    const std::byte* keys = kv.key(sequence.block_table[position / kv.block_tokens], kv_head);
+    const int64_t block = sequence.block_table[position / kv.block_tokens];
     double dot = 0;
     for (int64_t i = 0; i < dim; ++i)
-      dot += query[i] * double{load_float(keys, kv.dtype, position % kv.block_tokens * dim + i)};
+      dot += query[i] * read_kv(kv, kv.key(block, kv_head), kv.key_scales(block, kv_head),
+                                position % kv.block_tokens, i);
     double score = dot * args.scale;
     if (args.alibi_slopes != nullptr)
       score += args.alibi_slopes[head] * static_cast<double>(position - own);
@@ -84,11 +109,12 @@ void attend(const AttentionArgs& args, const SequenceSpan& sequence, int64_t row
 
   Head result(static_cast<size_t>(dim), 0.0);
   for (int64_t position = first; position <= own; ++position) {
-    const std::byte* values = kv.value(sequence.block_table[position / kv.block_tokens], kv_head);
+    const int64_t block = sequence.block_table[position / kv.block_tokens];
     const double weight = scores[static_cast<size_t>(position - first)] / total;
     for (int64_t i = 0; i < dim; ++i)
       result[static_cast<size_t>(i)] +=
-          weight * load_float(values, kv.dtype, position % kv.block_tokens * dim + i);
+          weight * read_kv(kv, kv.value(block, kv_head), kv.value_scales(block, kv_head),
+                           position % kv.block_tokens, i);
   }
   write_head(result, args.target.row(row), args.target.dtype, head * dim);
 }

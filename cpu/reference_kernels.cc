@@ -46,4 +46,8 @@ void ReferenceKernels::sample(const SampleArgs& args, Stream& stream) {
   enqueue(stream, args, reference::sample);
 }
 
+void ReferenceKernels::accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) {
+  enqueue(stream, args, reference::accumulate_softmax);
+}
+
 }  // namespace zerostream

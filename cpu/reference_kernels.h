@@ -16,6 +16,7 @@ class ReferenceKernels : public Kernels {
   void write_kv(const WriteKvArgs& args, Stream& stream) override;
   void attention(const AttentionArgs& args, Stream& stream) override;
   void sample(const SampleArgs& args, Stream& stream) override;
+  void accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) override;
 };
 
 }  // namespace zerostream

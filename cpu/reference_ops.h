@@ -15,5 +15,6 @@ void linear(const LinearArgs& args);
 void write_kv(const WriteKvArgs& args);
 void attention(const AttentionArgs& args);
 void sample(const SampleArgs& args);
+void accumulate_softmax(const AccumulateSoftmaxArgs& args);
 
 }  // namespace zerostream::reference

@@ -43,6 +43,11 @@ HWY_INLINE hn::Vec<D> load(D d, const Bf16* source) {
   const auto bits = hn::LoadU(d16, reinterpret_cast<const uint16_t*>(source));
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, bits)));
 }
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const int8_t* source) {
+  const hn::Rebind<int32_t, D> d32;
+  return hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(hn::Rebind<int8_t, D>(), source)));
+}
 
 template <class D>
 HWY_INLINE void store(D d, hn::Vec<D> v, float* target) {
@@ -68,6 +73,13 @@ HWY_INLINE void store(D d, hn::Vec<D> v, Bf16* target) {
   const auto nan = hn::RebindMask(du, hn::IsNaN(v));
   const auto high = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
   hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, high)), d16, reinterpret_cast<uint16_t*>(target));
+}
+// Rounds to nearest even, from -128 to 127.
+template <class D>
+HWY_INLINE void store(D d, hn::Vec<D> v, int8_t* target) {
+  (void)d;
+  const hn::Rebind<int8_t, D> d8;
+  hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(v)), d8, target);
 }
 
 // The first `count` (fewer than a vector's) elements, zeros behind; nothing past them is touched.

@@ -10,6 +10,7 @@
 #define HWY_TARGET_INCLUDE "cpu/simd_attention.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include "cpu/key_panels-inl.h"
 #include "cpu/simd-inl.h"
 
 #if ZS_VECTOR_TARGET
@@ -19,15 +20,12 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kTile = kAttentionTile;
-// Keys lie in panels of so many positions, a cache line of them for each column.
-constexpr int64_t kPanel = 16;
 // Registers for sums: kBlockRows x kBlockVectors, with room for one operand of each.
 constexpr int kBlockRows = 4;
 constexpr int kBlockVectors = kLanes == 16 ? 4 : 2;
 
 struct Row {
   const float* query;
-  std::byte* target;
   float slope;
   int64_t first;  // the positions that it sees: [first, end), its own is end - 1
   int64_t end;
@@ -35,81 +33,74 @@ struct Row {
   float total;    // of exp(score - largest)
 };
 
-// The positions [begin, end) of the tile that begins at `start`, and where their keys are.
+// The positions [begin, end) of the tile that begins at `start`, where their keys are, and what
+// brings scores and weights to their size.
 struct Tile {
   int64_t start;
   int64_t begin;
   int64_t end;
   const std::byte* keys[kTile];
+  float score_scales[kTile];
+  float weight_scales[kTile];
 };
 
 void find_rows(const AttentionArgs& args, const AttentionItem& item, Row* rows) {
-  const int64_t dim = args.kv.head_dim;
-  const int64_t group = args.query.cols / dim / args.kv.num_key_value_heads;
   for (int64_t i = item.row_begin; i < item.row_end; ++i) {
-    const int64_t head = item.kv_head * group + i % group;
-    const int64_t end = item.sequence->position_begin + i / group + 1;
-    const int64_t first = args.sliding_window > 0 ? end - args.sliding_window : 0;
-    const int64_t row = item.sequence->row_begin + i / group;
-    *rows++ = {args.query.row_as<float>(row) + head * dim,
-               args.target.row(row) + dtype_bytes(args.target.dtype, head * dim),
+    const int64_t head = item.query_head(args, i);
+    const PositionRange seen = item.positions_of(args, i);
+    *rows++ = {args.query.row_as<float>(item.token_of(args, i)) + head * args.kv.head_dim,
                args.alibi_slopes != nullptr ? args.alibi_slopes[head] : 0.0f,
-               std::max<int64_t>(0, first),
-               end,
+               seen.begin,
+               seen.end,
                -std::numeric_limits<float>::infinity(),
                0.0f};
   }
 }
 
-void find_keys(const KvLayerView& kv, const AttentionItem& item, Tile& tile) {
+void find_keys(const AttentionArgs& args, const AttentionItem& item, Tile& tile) {
+  const KvLayerView& kv = args.kv;
   const int64_t cell_bytes = dtype_bytes(kv.dtype, kv.head_dim);
   int64_t block = tile.begin / kv.block_tokens, slot = tile.begin % kv.block_tokens;
   const int64_t begin = tile.begin - tile.start, end = tile.end - tile.start;
   for (int64_t i = begin; i < end; ++i) {
-    tile.keys[i] = kv.key(item.sequence->block_table[block], item.kv_head) + slot * cell_bytes;
+    const int64_t id = item.sequence->block_table[block];
+    tile.keys[i] = kv.key(id, item.kv_head) + slot * cell_bytes;
+    if (kv.dtype == DType::kI8) {
+      tile.score_scales[i] = args.scale * kv.key_scales(id, item.kv_head)[slot];
+      tile.weight_scales[i] = kv.value_scales(id, item.kv_head)[slot];
+    }
     if (++slot == kv.block_tokens) ++block, slot = 0;
   }
-  // Lanes that nobody reads need some key, in fours.
+  // Lanes that nobody reads need some key, in whole vectors.
   std::fill(tile.keys, tile.keys + begin, tile.keys[begin]);
-  std::fill(tile.keys + end, tile.keys + round_up(end, 4), tile.keys[end - 1]);
-}
-
-// target[column][position] of 4 keys.
-template <typename T>
-HWY_INLINE void transpose_keys(const T* const (&keys)[4], int64_t dim, float* target) {
-  const hn::FixedTag<float, 4> d;
-  for (int64_t i = 0; i < dim; i += 4) {
-    const int64_t count = std::min<int64_t>(4, dim - i);
-    hn::Vec<decltype(d)> v[4];
-    for (int k = 0; k < 4; ++k)
-      v[k] = count == 4 ? load(d, keys[k] + i) : load_some(d, keys[k] + i, count);
-    const auto low01 = hn::InterleaveLower(d, v[0], v[1]);
-    const auto low23 = hn::InterleaveLower(d, v[2], v[3]);
-    const auto high01 = hn::InterleaveUpper(d, v[0], v[1]);
-    const auto high23 = hn::InterleaveUpper(d, v[2], v[3]);
-    hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, target + i * kPanel);
-    if (count > 1) hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, target + (i + 1) * kPanel);
-    if (count > 2)
-      hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, target + (i + 2) * kPanel);
-    if (count > 3)
-      hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, target + (i + 3) * kPanel);
-  }
+  std::fill(tile.keys + end, tile.keys + round_up(end, kLanes), tile.keys[end - 1]);
 }
 
 template <typename T>
 void load_keys(const Tile& tile, int64_t dim, float* target) {
-  for (int64_t i = 0; i < tile.end - tile.start; i += 4) {
-    const T* keys[4];
-    for (int k = 0; k < 4; ++k) keys[k] = reinterpret_cast<const T*>(tile.keys[i + k]);
-    transpose_keys(keys, dim, target + i / kPanel * dim * kPanel + i % kPanel);
-  }
+  for (int64_t i = 0; i < tile.end - tile.start; i += kLanes)
+    transpose_keys<T>(tile.keys + i, dim, target + i / kPanel * dim * kPanel + i % kPanel);
 }
 
+// Where the values of a tile's positions are.
 template <typename T>
-void load_values(const Tile& tile, int64_t dim, int64_t value_offset, float* target) {
+struct Values {
+  const std::byte* const* keys;
+  int64_t offset;  // bytes from a position's key
+  HWY_INLINE const T* at(int64_t i) const { return reinterpret_cast<const T*>(keys[i] + offset); }
+};
+struct LoadedValues {
+  const float* cells;
+  int64_t padded;
+  HWY_INLINE const float* at(int64_t i) const { return cells + i * padded; }
+};
+
+template <typename T>
+LoadedValues load_values(const Tile& tile, int64_t dim, const Values<T>& values, float* target) {
+  const int64_t padded = AttentionScratch::padded(dim);
   for (int64_t i = tile.begin - tile.start; i < tile.end - tile.start; ++i)
-    convert_row(reinterpret_cast<const T*>(tile.keys[i] + value_offset),
-                target + i * AttentionScratch::padded(dim), dim);
+    convert_row(values.at(i), target + i * padded, dim);
+  return {target, padded};
 }
 
 // scores[row][position] = query · key, for one vector of positions times kVectors.
@@ -140,9 +131,18 @@ void score(const Row* rows, const float* keys, int64_t dim, int64_t positions, f
     dot<kRows, kBlockVectors>(rows, keys + i * dim, dim, scores + i);
 }
 
+// e^x of one number; NaN for NaN.
+HWY_INLINE float exp_of(float x) { return hn::GetLane(exp_or_nan(hn::Set(Floats(), x))); }
+
+HWY_INLINE void scale_sums(float factor, float* sums, int64_t padded) {
+  const Floats d;
+  for (int64_t i = 0; i < padded; i += kLanes)
+    store(d, hn::Mul(load(d, sums + i), hn::Set(d, factor)), sums + i);
+}
+
 // Turns the scores of one row into weights relative to its largest score so far, and brings its
 // sums to the same scale.
-void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, int64_t padded) {
+void weigh(Row& row, const Tile& tile, float* scores, float* sums, int64_t padded) {
   const Floats d;
   const FloatVec low = hn::Set(d, static_cast<float>(row.first - tile.start));
   const FloatVec high = hn::Set(d, static_cast<float>(row.end - tile.start));
@@ -153,7 +153,7 @@ void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, 
     const FloatVec index = hn::Iota(d, static_cast<float>(i));
     const FloatVec distance = hn::Add(hn::Sub(index, high), hn::Set(d, 1.0f));
     const FloatVec score = hn::MulAdd(hn::Set(d, row.slope), distance,
-                                      hn::Mul(load(d, scores + i), hn::Set(d, scale)));
+                                      hn::Mul(load(d, scores + i), load(d, tile.score_scales + i)));
     const FloatVec masked =
         hn::IfThenElse(hn::And(hn::Ge(index, low), hn::Lt(index, high)), score, minus_infinity);
     store(d, masked, scores + i);
@@ -163,27 +163,30 @@ void weigh(Row& row, const Tile& tile, float scale, float* scores, float* sums, 
   FloatVec total = hn::Zero(d);
   for (int64_t i = 0; i < count; i += kLanes) {
     const FloatVec weight = exp_or_nan(hn::Sub(load(d, scores + i), largest));
-    store(d, weight, scores + i);
+    store(d, hn::Mul(weight, load(d, tile.weight_scales + i)), scores + i);
     total = hn::Add(total, weight);  // 0 where masked
   }
-  const FloatVec shrink = exp_or_nan(hn::Sub(hn::Set(d, row.largest), largest));
-  for (int64_t i = 0; i < padded; i += kLanes)
-    store(d, hn::Mul(load(d, sums + i), shrink), sums + i);
-  row.total = hn::GetLane(hn::MulAdd(hn::Set(d, row.total), shrink, hn::SumOfLanes(d, total)));
+  float shrink = 1;
+  if (hn::GetLane(largest) != row.largest) {
+    shrink = exp_of(row.largest - hn::GetLane(largest));
+    scale_sums(shrink, sums, padded);
+  }
+  row.total =
+      hn::GetLane(hn::MulAdd(hn::Set(d, row.total), hn::Set(d, shrink), hn::SumOfLanes(d, total)));
   row.largest = hn::GetLane(largest);
 }
 
 // sums[row][column] += weight · value over positions [begin, end) of the tile.
-template <int kRows, int kVectors>
-HWY_INLINE void add_values(const float* weights, const float* values, int64_t begin, int64_t end,
-                           int64_t padded, float* sums) {
+template <int kRows, int kVectors, class ValuesAt>
+HWY_INLINE void add_values(const float* weights, const ValuesAt& values, int64_t column,
+                           int64_t begin, int64_t end, int64_t padded, float* sums) {
   const Floats d;
   FloatVec sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sum[r][v] = load(d, sums + r * padded + v * kLanes);
   for (int64_t i = begin; i < end; ++i) {
     FloatVec value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = load(d, values + i * padded + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) value[v] = load(d, values.at(i) + column + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
       const FloatVec weight = hn::Set(d, weights[r * kTile + i]);
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(weight, value[v], sum[r][v]);
@@ -193,23 +196,23 @@ HWY_INLINE void add_values(const float* weights, const float* values, int64_t be
     for (int v = 0; v < kVectors; ++v) store(d, sum[r][v], sums + r * padded + v * kLanes);
 }
 
-template <int kRows>
-void add_range(const float* weights, const float* values, int64_t begin, int64_t end,
+template <int kRows, class ValuesAt>
+void add_range(const float* weights, const ValuesAt& values, int64_t begin, int64_t end,
                int64_t padded, float* sums) {
   if (begin >= end) return;
   int64_t i = 0;
   for (; i + kBlockVectors * kLanes <= padded; i += kBlockVectors * kLanes)
-    add_values<kRows, kBlockVectors>(weights, values + i, begin, end, padded, sums + i);
+    add_values<kRows, kBlockVectors>(weights, values, i, begin, end, padded, sums + i);
   for (; i < padded; i += kLanes)
-    add_values<kRows, 1>(weights, values + i, begin, end, padded, sums + i);
+    add_values<kRows, 1>(weights, values, i, begin, end, padded, sums + i);
 }
 
 // The positions that all rows see are added for all at once, those before and behind row by row.
-template <int kRows>
-void accumulate(const Row* rows, const Tile& tile, const float* weights, const float* values,
+template <int kRows, class ValuesAt>
+void accumulate(const Row* rows, const Tile& tile, const float* weights, const ValuesAt& values,
                 int64_t padded, float* sums) {
   const auto begin = [&](int r) { return std::max<int64_t>(rows[r].first - tile.start, 0); };
-  const auto end = [&](int r) { return std::min(rows[r].end - tile.start, kTile); };
+  const auto end = [&](int r) { return std::min(rows[r].end, tile.end) - tile.start; };
   const int64_t shared_begin = std::min(begin(kRows - 1), end(0));
   const int64_t shared_end = end(0);
   for (int r = 0; r < kRows; ++r)
@@ -221,67 +224,127 @@ void accumulate(const Row* rows, const Tile& tile, const float* weights, const f
                  sums + r * padded);
 }
 
-// Calls work(row, number of rows) for rows [begin, end), several at a time.
 template <class Work>
 HWY_INLINE void for_blocks(int64_t begin, int64_t end, const Work& work) {
-  for (; begin + kBlockRows <= end; begin += kBlockRows)
-    work(begin, std::integral_constant<int, kBlockRows>());
-  for (; begin < end; ++begin) work(begin, std::integral_constant<int, 1>());
+  static_assert(kBlockRows == 4);
+  for (; begin + 4 <= end; begin += 4) work(begin, std::integral_constant<int, 4>());
+  if (end - begin == 3) work(begin, std::integral_constant<int, 3>());
+  if (end - begin == 2) work(begin, std::integral_constant<int, 2>());
+  if (end - begin == 1) work(begin, std::integral_constant<int, 1>());
 }
 
 // Takes in one tile for the rows [begin, end), which see some of it.
 template <typename T>
 void add_tile(const AttentionArgs& args, const Tile& tile, const AttentionScratch& scratch,
-              Row* rows, int64_t begin, int64_t end) {
+              float* sums, Row* rows, int64_t begin, int64_t end) {
   const int64_t dim = args.kv.head_dim;
   const int64_t padded = AttentionScratch::padded(dim);
   const auto scores_of = [&](int64_t row) { return scratch.scores + row * kTile; };
-  const auto sums_of = [&](int64_t row) { return scratch.sums + row * padded; };
+  const auto sums_of = [&](int64_t row) { return sums + row * padded; };
   load_keys<T>(tile, dim, scratch.cells);
   for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
     score<count>(rows + row, scratch.cells, dim, tile.end - tile.start, scores_of(row));
   });
   for (int64_t row = begin; row < end; ++row)
-    weigh(rows[row], tile, args.scale, scores_of(row), sums_of(row), padded);
-  load_values<T>(tile, dim, args.kv.num_key_value_heads * args.kv.head_bytes(), scratch.cells);
-  for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
-    accumulate<count>(rows + row, tile, scores_of(row), scratch.cells, padded, sums_of(row));
-  });
+    weigh(rows[row], tile, scores_of(row), sums_of(row), padded);
+  const auto add = [&](const auto& values) HWY_ATTR {
+    for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
+      accumulate<count>(rows + row, tile, scores_of(row), values, padded, sums_of(row));
+    });
+  };
+  const Values<T> values = {tile.keys, args.kv.num_key_value_heads * args.kv.head_bytes()};
+  if (end - begin <= 2 * kBlockRows && dim % kLanes == 0 && padded == dim)
+    add(values);
+  else
+    add(load_values(tile, dim, values, scratch.cells));
 }
 
-void write_row(const AttentionArgs& args, const Row& row, const float* sums) {
-  const FloatVec total = hn::Set(Floats(), row.total);
-  with_type(row.target, args.target.dtype, [&](auto* target) HWY_ATTR {
-    map_row(sums, target, args.kv.head_dim,
-            [=](int64_t, int64_t, FloatVec v) HWY_ATTR { return hn::Div(v, total); });
-  });
+// Calls work with a null pointer of the element type.
+template <class Work>
+HWY_INLINE void with_kv_type(DType dtype, const Work& work) {
+  if (dtype == DType::kI8) return work(static_cast<const int8_t*>(nullptr));
+  with_type(static_cast<const std::byte*>(nullptr), dtype, work);
 }
 
-void attention(const AttentionArgs& args, const AttentionItem& item,
-               const AttentionScratch& scratch) {
+void add_piece(const AttentionArgs& args, const AttentionItem& item, int64_t piece,
+               const AttentionScratch& scratch, const AttentionSums& target) {
   Row rows[kAttentionRows];
   const int64_t count = item.row_end - item.row_begin;
   const int64_t padded = AttentionScratch::padded(args.kv.head_dim);
+  const int64_t piece_end = (piece + 1) * kAttentionPiece;
   find_rows(args, item, rows);
-  std::fill(scratch.sums, scratch.sums + count * padded, 0.0f);
+  std::fill(target.sums, target.sums + count * padded, 0.0f);
   Tile tile = {};
+  std::fill(tile.score_scales, tile.score_scales + kTile, args.scale);
+  std::fill(tile.weight_scales, tile.weight_scales + kTile, 1.0f);
   int64_t begin = 0, end = 0;  // the rows that see something of the tile
-  for (tile.start = rows[0].first / kTile * kTile; tile.start < rows[count - 1].end;
-       tile.start += kTile) {
+  tile.start = std::max(piece * kAttentionPiece, rows[0].first / kTile * kTile);
+  for (; tile.start < std::min(piece_end, rows[count - 1].end); tile.start += kTile) {
     while (rows[begin].end <= tile.start) ++begin;
     while (end < count && rows[end].first < tile.start + kTile) ++end;
     tile.begin = std::max(tile.start, rows[begin].first);
     tile.end = std::min(tile.start + kTile, rows[end - 1].end);
-    find_keys(args.kv, item, tile);
-    with_type(tile.keys[0], args.kv.dtype, [&](const auto* key) HWY_ATTR {
-      using T = std::remove_cv_t<std::remove_pointer_t<decltype(key)>>;
-      add_tile<T>(args, tile, scratch, rows, begin, end);
+    find_keys(args, item, tile);
+    with_kv_type(args.kv.dtype, [&](const auto* type) HWY_ATTR {
+      using T = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+      add_tile<T>(args, tile, scratch, target.sums, rows, begin, end);
     });
   }
-  for (int64_t row = 0; row < count; ++row) write_row(args, rows[row], scratch.sums + row * padded);
+  for (int64_t row = 0; row < count; ++row) {
+    target.largest[row] = rows[row].largest;
+    target.totals[row] = rows[row].total;
+  }
 }
 
-constexpr AttentionOp kAttention = attention;
+// Adds `more` of a row to its `sums`.
+void merge_row(const AttentionSums& more, const AttentionSums& sums, int64_t row, int64_t padded) {
+  const Floats d;
+  const float largest = std::max(sums.largest[row], more.largest[row]);
+  const FloatVec own = hn::Set(d, exp_of(sums.largest[row] - largest));
+  const FloatVec other = hn::Set(d, exp_of(more.largest[row] - largest));
+  const auto merged = [=](const float* to, const float* from) HWY_ATTR {
+    return hn::MulAdd(load(d, to), own, hn::Mul(load(d, from), other));
+  };
+  for (int64_t i = row * padded; i < (row + 1) * padded; i += kLanes)
+    store(d, merged(sums.sums + i, more.sums + i), sums.sums + i);
+  sums.totals[row] = hn::GetLane(
+      hn::MulAdd(hn::Set(d, sums.totals[row]), own, hn::Mul(hn::Set(d, more.totals[row]), other)));
+  sums.largest[row] = largest;
+}
+
+void merge(const AttentionArgs& args, const AttentionItem& item, int64_t piece,
+           const AttentionSums& more, const AttentionSums& sums) {
+  const int64_t padded = AttentionScratch::padded(args.kv.head_dim);
+  const int64_t begin = piece * kAttentionPiece, end = begin + kAttentionPiece;
+  for (int64_t i = item.row_begin; i < item.row_end; ++i) {
+    const PositionRange seen = item.positions_of(args, i);
+    if (seen.end <= begin || seen.begin >= end) continue;
+    const int64_t row = i - item.row_begin;
+    if (seen.begin < begin) {
+      merge_row(more, sums, row, padded);
+    } else {  // the first piece that it sees
+      std::copy_n(more.sums + row * padded, padded, sums.sums + row * padded);
+      sums.largest[row] = more.largest[row];
+      sums.totals[row] = more.totals[row];
+    }
+  }
+}
+
+void write(const AttentionArgs& args, const AttentionItem& item, const AttentionSums& sums) {
+  const int64_t dim = args.kv.head_dim;
+  for (int64_t i = item.row_begin; i < item.row_end; ++i) {
+    const int64_t row = i - item.row_begin;
+    const FloatVec total = hn::Set(Floats(), sums.totals[row]);
+    const int64_t column = dtype_bytes(args.target.dtype, item.query_head(args, i) * dim);
+    with_type(args.target.row(item.token_of(args, i)) + column, args.target.dtype,
+              [&](auto* target) HWY_ATTR {
+                map_row(sums.sums + row * AttentionScratch::padded(dim), target, dim,
+                        [=](int64_t, int64_t, FloatVec v) HWY_ATTR { return hn::Div(v, total); });
+              });
+  }
+}
+
+constexpr AttentionOps kAttentionOps = {add_piece, merge, write};
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -292,17 +355,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace zerostream {
 
-AttentionScratch AttentionScratch::in(float* memory, int64_t head_dim) {
-  const int64_t columns = padded(head_dim);
-  AttentionScratch scratch;
-  scratch.cells = memory;
-  scratch.scores = scratch.cells + kAttentionTile * columns;
-  scratch.sums = scratch.scores + kAttentionRows * kAttentionTile;
-  return scratch;
+AttentionSums AttentionSums::in(float* memory, int64_t rows, int64_t head_dim) {
+  float* largest = memory + rows * AttentionScratch::padded(head_dim);
+  return {memory, largest, largest + rows};
 }
 
-AttentionOp attention_op(CpuIsa isa) {
-  return isa >= CpuIsa::kAvx512 ? N_AVX3::kAttention : N_AVX2::kAttention;
+AttentionScratch AttentionScratch::in(float* memory, int64_t head_dim) {
+  return {memory, memory + kAttentionTile * padded(head_dim)};
+}
+
+const AttentionOps& attention_ops(CpuIsa isa) {
+  return isa >= CpuIsa::kAvx512 ? N_AVX3::kAttentionOps : N_AVX2::kAttentionOps;
 }
 
 }  // namespace zerostream

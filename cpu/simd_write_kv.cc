@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cpu/simd_targets.h"
 
@@ -78,9 +79,44 @@ void turn(const WriteKvArgs& args, int64_t row, float* head) {
     rotate_pairs(head, cosines, sines, args.rope_cols);
 }
 
-void write_head(const float* head, std::byte* target, const KvLayerView& kv, int64_t slot) {
-  with_type(target + dtype_bytes(kv.dtype, slot * kv.head_dim), kv.dtype,
-            [&](auto* cells) HWY_ATTR { convert_row(head, cells, kv.head_dim); });
+// The largest magnitude; NaN if some number is not finite.
+float largest_magnitude(const float* head, int64_t dim) {
+  const Floats d;
+  FloatVec largest = hn::Zero(d);
+  auto broken = hn::IsNaN(largest);
+  const auto step = [&](FloatVec v) HWY_ATTR {
+    broken = hn::Or(broken, hn::Not(hn::IsFinite(v)));
+    largest = hn::Max(largest, hn::Abs(v));
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) step(load(d, head + i));
+  if (i < dim) step(load_some(d, head + i, dim - i));
+  if (!hn::AllFalse(d, broken)) return std::numeric_limits<float>::quiet_NaN();
+  return hn::GetLane(hn::MaxOfLanes(d, largest));
+}
+
+// Returns the scale. What is not finite becomes zeros of scale NaN.
+float quantise(const float* head, int64_t dim, int8_t* cells) {
+  const Floats d;
+  const float scale = largest_magnitude(head, dim) / 127;
+  if (!(scale > 0)) {
+    std::memset(cells, 0, static_cast<size_t>(dim));
+    return scale;
+  }
+  map_row(head, cells, dim, [=](int64_t, int64_t, FloatVec v) HWY_ATTR {
+    return hn::Clamp(hn::Div(v, hn::Set(d, scale)), hn::Set(d, -127.0f), hn::Set(d, 127.0f));
+  });
+  return scale;
+}
+
+void write_head(const float* head, std::byte* target, float* scales, const KvLayerView& kv,
+                int64_t slot) {
+  std::byte* cells = target + dtype_bytes(kv.dtype, slot * kv.head_dim);
+  if (kv.dtype == DType::kI8)
+    scales[slot] = quantise(head, kv.head_dim, reinterpret_cast<int8_t*>(cells));
+  else
+    with_type(cells, kv.dtype,
+              [&](auto* numbers) HWY_ATTR { convert_row(head, numbers, kv.head_dim); });
 }
 
 void write_kv(const WriteKvArgs& args, const SequenceSpan& sequence, int64_t begin, int64_t end,
@@ -104,8 +140,8 @@ void write_kv(const WriteKvArgs& args, const SequenceSpan& sequence, int64_t beg
     for (int64_t h = 0; h < kv.num_key_value_heads; ++h) {
       copy_normalised(keys + h * dim, args.key_norm, args.norm_epsilon, dim, head);
       turn(args, row, head);
-      write_head(head, kv.key(block, h), kv, slot);
-      write_head(values + h * dim, kv.value(block, h), kv, slot);
+      write_head(head, kv.key(block, h), kv.key_scales(block, h), kv, slot);
+      write_head(values + h * dim, kv.value(block, h), kv.value_scales(block, h), kv, slot);
     }
   }
 }

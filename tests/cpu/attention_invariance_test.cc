@@ -138,6 +138,10 @@ class Runner {
       for (int32_t head = 0; head < kv.num_key_value_heads; ++head) {
         bytes.append(reinterpret_cast<const char*>(kv.key(block, head)) + offset, cell);
         bytes.append(reinterpret_cast<const char*>(kv.value(block, head)) + offset, cell);
+        if (kv.dtype != DType::kI8) continue;
+        for (const float* scales : {kv.key_scales(block, head), kv.value_scales(block, head)})
+          bytes.append(reinterpret_cast<const char*>(scales + position % kBlockTokens),
+                       sizeof(float));
       }
       sequence.results.kv.push_back(bytes);
     }
@@ -182,10 +186,10 @@ std::vector<Call> mixed(const std::vector<Sequence>& sequences, int32_t most,
 
 class AttentionInvarianceTest : public BackendTest {
  protected:
-  void check(const Model& model) {
+  void check(const Model& model, const std::vector<int64_t>& lengths = {1, 70, 203, 64, 17}) {
     std::mt19937 random(static_cast<uint32_t>(model.head_dim + model.window));
     std::vector<Sequence> sequences;
-    for (const int64_t length : {1, 70, 203, 64, 17}) sequences.emplace_back(model, length, random);
+    for (const int64_t length : lengths) sequences.emplace_back(model, length, random);
     Runner(model, kernels_, *stream_).run(alone(sequences, 1000), sequences, random);
     std::vector<Results> expected;
     for (const Sequence& s : sequences) expected.push_back(s.results);
@@ -214,6 +218,15 @@ TEST_P(AttentionInvarianceTest, Fp32) {
 }
 TEST_P(AttentionInvarianceTest, Bf16) { check({DType::kBF16, 2, 3, 40, 0, false}); }
 TEST_P(AttentionInvarianceTest, Fp16) { check({DType::kF16, 1, 5, 80, 0, false}); }
+TEST_P(AttentionInvarianceTest, Int8) {
+  check({DType::kI8, 2, 3, 40, 0, false});
+  check({DType::kI8, 1, 1, 64, 50, true});
+}
+// Contexts long enough to be shared out over workers, and short ones beside them.
+TEST_P(AttentionInvarianceTest, LongContext) {
+  check({DType::kF32, 1, 2, 8, 0, false}, {1100, 20});
+  check({DType::kI8, 2, 1, 8, 600, true}, {1300, 700, 3});
+}
 TEST_P(AttentionInvarianceTest, OddHead) { check({DType::kBF16, 1, 2, 7, 0, true}); }
 TEST_P(AttentionInvarianceTest, SlidingWindow) {
   check({DType::kF32, 1, 2, 16, 50, false});

@@ -85,50 +85,77 @@ inline double nmse_limit(DType dtype) {
   return dtype == DType::kF32 ? 1e-11 : dtype == DType::kF16 ? 1e-7 : 1e-5;
 }
 
-// KV blocks whose unwritten cells are NaN, so that reading one shows.
+// KV blocks whose unwritten cells are NaN (of int8: the scales), so that reading one shows. Block
+// ids go from -blocks to blocks - 1.
 class KvPool {
  public:
   KvPool(DType dtype, int32_t kv_heads, int32_t head_dim, int32_t block_tokens, int32_t blocks) {
     view_ = {nullptr, dtype, 0, block_tokens, kv_heads, head_dim};
-    view_.block_bytes = round_up(2 * kv_heads * view_.head_bytes(), 64) + 64;
-    memory_.assign(static_cast<size_t>(view_.block_bytes * blocks), std::byte{0xff});
-    view_.base = memory_.data();
+    view_.block_bytes =
+        round_up(KvLayerView::content_bytes(dtype, block_tokens, kv_heads, head_dim), 64) + 64;
+    memory_.assign(static_cast<size_t>(2 * blocks * view_.block_bytes), std::byte{0xff});
+    view_.base = memory_.data() + blocks * view_.block_bytes;
   }
+  KvPool(const KvPool&) = delete;
 
   const KvLayerView& view() const { return view_; }
   void randomise(const std::vector<int32_t>& table, int64_t positions, std::mt19937& random) {
-    std::normal_distribution<float> normal;
     for (int64_t position = 0; position < positions; ++position)
-      for (int64_t head = 0; head < view_.num_key_value_heads; ++head)
-        for (int64_t i = 0; i < view_.head_dim; ++i) {
-          store_float(view_.key(block(table, position), head), view_.dtype, cell(position) + i,
-                      normal(random));
-          store_float(view_.value(block(table, position), head), view_.dtype, cell(position) + i,
-                      normal(random));
-        }
+      for (int64_t head = 0; head < view_.num_key_value_heads; ++head) {
+        const int64_t block = block_of(table, position);
+        randomise(view_.key(block, head), view_.key_scales(block, head), position, random);
+        randomise(view_.value(block, head), view_.value_scales(block, head), position, random);
+      }
   }
   float key(const std::vector<int32_t>& table, int64_t position, int64_t head, int64_t i) const {
-    return load_float(view_.key(block(table, position), head), view_.dtype, cell(position) + i);
+    const int64_t block = block_of(table, position);
+    return number(view_.key(block, head), view_.key_scales(block, head), position, i);
   }
   float value(const std::vector<int32_t>& table, int64_t position, int64_t head, int64_t i) const {
-    return load_float(view_.value(block(table, position), head), view_.dtype, cell(position) + i);
+    const int64_t block = block_of(table, position);
+    return number(view_.value(block, head), view_.value_scales(block, head), position, i);
+  }
+  // One step of int8 at a position.
+  float key_scale(const std::vector<int32_t>& table, int64_t position, int64_t head) const {
+    return view_.key_scales(block_of(table, position), head)[slot(position)];
+  }
+  float value_scale(const std::vector<int32_t>& table, int64_t position, int64_t head) const {
+    return view_.value_scales(block_of(table, position), head)[slot(position)];
   }
 
  private:
-  int64_t block(const std::vector<int32_t>& table, int64_t position) const {
+  int64_t block_of(const std::vector<int32_t>& table, int64_t position) const {
     return table.at(static_cast<size_t>(position / view_.block_tokens));
   }
-  int64_t cell(int64_t position) const { return position % view_.block_tokens * view_.head_dim; }
+  int64_t slot(int64_t position) const { return position % view_.block_tokens; }
+
+  float number(const std::byte* source, const float* scales, int64_t position, int64_t i) const {
+    const int64_t cell = slot(position) * view_.head_dim + i;
+    if (view_.dtype != DType::kI8) return load_float(source, view_.dtype, cell);
+    return scales[slot(position)] * reinterpret_cast<const int8_t*>(source)[cell];
+  }
+  void randomise(std::byte* target, float* scales, int64_t position, std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < view_.head_dim; ++i) {
+      const int64_t cell = slot(position) * view_.head_dim + i;
+      if (view_.dtype == DType::kI8)
+        reinterpret_cast<int8_t*>(target)[cell] = static_cast<int8_t>(random() % 255 - 127);
+      else
+        store_float(target, view_.dtype, cell, normal(random));
+    }
+    if (view_.dtype == DType::kI8) scales[slot(position)] = (0.5f + normal(random)) / 64;
+  }
 
   KvLayerView view_;
   std::vector<std::byte> memory_;
 };
 
-// The block ids 0 .. count - 1 in random order.
+// `count` of the block ids -count .. count - 1 in random order.
 inline std::vector<int32_t> shuffled_blocks(int32_t count, std::mt19937& random) {
-  std::vector<int32_t> blocks(static_cast<size_t>(count));
-  for (int32_t i = 0; i < count; ++i) blocks[static_cast<size_t>(i)] = i;
+  std::vector<int32_t> blocks;
+  for (int32_t i = -count; i < count; ++i) blocks.push_back(i);
   std::shuffle(blocks.begin(), blocks.end(), random);
+  blocks.resize(static_cast<size_t>(count));
   return blocks;
 }
 

@@ -13,6 +13,7 @@ namespace zerostream {
 namespace {
 
 constexpr DType kFloatTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
 constexpr int64_t kWidths[] = {1, 2, 7, 15, 16, 17, 31, 64, 65, 100, 576, 1023};
 
 using KernelsTest = BackendTest;
@@ -153,7 +154,7 @@ TEST_P(KernelsTest, Linear) {
 struct Shape {
   int32_t kv_heads, group, head_dim, block_tokens;
 };
-constexpr Shape kShapes[] = {{1, 1, 1, 1},    {2, 1, 7, 3},    {1, 3, 8, 16},  {2, 2, 16, 5},
+constexpr Shape kShapes[] = {{1, 1, 1, 2},    {2, 1, 7, 3},    {1, 3, 8, 16},  {2, 2, 16, 5},
                              {1, 5, 40, 16},  {3, 3, 64, 16},  {1, 2, 80, 7},  {1, 1, 96, 64},
                              {2, 4, 128, 16}, {1, 1, 256, 32}, {1, 71, 64, 16}};
 
@@ -182,7 +183,7 @@ struct Batch {
 TEST_P(KernelsTest, WriteKv) {
   std::mt19937 random(7);
   for (const Shape& shape : kShapes)
-    for (const DType dtype : kFloatTypes)
+    for (const DType dtype : kKvTypes)
       for (const RopeKind rope : {RopeKind::kNone, RopeKind::kHalf, RopeKind::kInterleaved})
         for (const bool normed : {false, true}) {
           const Batch batch({{0, 21}, {5, 1}, {30, 2}}, shape.block_tokens, random);
@@ -202,7 +203,7 @@ TEST_P(KernelsTest, WriteKv) {
             sines.set(0, i, std::sin(angles.at(0, i)));
           }
           KvPool actual_kv(dtype, shape.kv_heads, dim, shape.block_tokens, batch.blocks);
-          KvPool expected_kv = actual_kv;
+          KvPool expected_kv(dtype, shape.kv_heads, dim, shape.block_tokens, batch.blocks);
           Matrix actual(DType::kF32, batch.rows, heads * dim);
           Matrix expected(DType::kF32, batch.rows, heads * dim);
           WriteKvArgs args = {.qkv = qkv.view(),
@@ -231,8 +232,10 @@ TEST_P(KernelsTest, WriteKv) {
                   const double key = expected_kv.key(batch.tables[s], position, head, col);
                   error += std::pow(actual_kv.key(batch.tables[s], position, head, col) - key, 2);
                   power += key * key;
-                  ASSERT_EQ(actual_kv.value(batch.tables[s], position, head, col),
-                            expected_kv.value(batch.tables[s], position, head, col));
+                  const float value = expected_kv.value(batch.tables[s], position, head, col);
+                  const float step = expected_kv.value_scale(batch.tables[s], position, head);
+                  ASSERT_NEAR(actual_kv.value(batch.tables[s], position, head, col), value,
+                              dtype == DType::kI8 ? 1.01f * step : 0.0f);
                 }
           ASSERT_LT(error / power, nmse_limit(dtype)) << dtype_name(dtype) << ' ' << dim;
         }
@@ -250,7 +253,7 @@ constexpr AttentionCase kAttentionCases[] = {{0, false, DType::kF32},  {0, true,
 TEST_P(KernelsTest, Attention) {
   std::mt19937 random(8);
   for (const Shape& shape : kShapes)
-    for (const DType dtype : kFloatTypes)
+    for (const DType dtype : kKvTypes)
       for (const AttentionCase& variant : kAttentionCases) {
         const bool large = shape.head_dim * shape.kv_heads * shape.group > 600;
         const Batch batch(large ? std::vector<std::pair<int32_t, int32_t>>{{60, 9}, {130, 1}}
@@ -290,6 +293,60 @@ TEST_P(KernelsTest, Attention) {
       }
 }
 
+// Contexts of several pieces, of which a window may leave out the first; few rows and many.
+TEST_P(KernelsTest, AttentionOverLongContexts) {
+  std::mt19937 random(10);
+  for (const DType dtype : kKvTypes)
+    for (const int32_t window : {0, 512, 700}) {
+      const Batch batch({{2099, 1}, {511, 1}, {512, 1}, {1000, 40}, {3, 1}}, 16, random);
+      KvPool kv(dtype, 2, 16, 16, batch.blocks);
+      for (size_t s = 0; s < batch.spans.size(); ++s)
+        kv.randomise(batch.tables[s], batch.spans[s].position_begin + batch.spans[s].rows, random);
+      Matrix query(DType::kF32, batch.rows, 96), slopes(DType::kF32, 1, 6);
+      query.randomise(random);
+      slopes.randomise(random, 0.01f);
+      Matrix actual(DType::kF32, batch.rows, 96), expected(DType::kF32, batch.rows, 96);
+      AttentionArgs args = {.query = query.view(),
+                            .kv = kv.view(),
+                            .sequences = batch.spans.data(),
+                            .num_sequences = static_cast<int32_t>(batch.spans.size()),
+                            .scale = 0.4f,
+                            .sliding_window = window,
+                            .alibi_slopes = slopes.floats(),
+                            .target = actual.view()};
+      kernels_.attention(args, *stream_);
+      args.target = expected.view();
+      reference_.attention(args, *stream_);
+      stream_->synchronize();
+      ASSERT_LT(nmse(actual, expected), nmse_limit(DType::kF32))
+          << "kv " << dtype_name(dtype) << ", window " << window;
+    }
+}
+
+// What is not finite in a head makes its scale NaN, zeros have scale 0.
+TEST_P(KernelsTest, Int8KvOfZerosAndOfWhatIsNotFinite) {
+  for (const float bad : {0.0f, std::nanf(""), std::numeric_limits<float>::infinity()})
+    for (const bool reference : {false, true}) {
+      KvPool kv(DType::kI8, 1, 20, 16, 1);
+      const std::vector<int32_t> table = {-1};
+      const SequenceSpan span = {0, 1, 5, table.data()};
+      Matrix qkv(DType::kF32, 1, 60), query(DType::kF32, 1, 20);
+      qkv.set(0, 20 + 17, bad);  // of the key; the value is 0
+      Kernels& kernels = reference ? static_cast<Kernels&>(reference_) : kernels_;
+      kernels.write_kv({.qkv = qkv.view(),
+                        .sequences = &span,
+                        .num_sequences = 1,
+                        .kv = kv.view(),
+                        .query = query.view()},
+                       *stream_);
+      stream_->synchronize();
+      EXPECT_EQ(std::isnan(kv.key_scale(table, 5, 0)), bad != 0.0f);
+      EXPECT_EQ(kv.value_scale(table, 5, 0), 0.0f);
+      EXPECT_EQ(kv.value(table, 5, 0, 3), 0.0f);
+      EXPECT_EQ(std::isnan(kv.key(table, 5, 0, 3)), bad != 0.0f);
+    }
+}
+
 TEST_P(KernelsTest, AttentionOfNothingFiniteIsNan) {
   KvPool kv(DType::kF32, 1, 8, 16, 1);  // cells are NaN
   const std::vector<int32_t> table = {0};
@@ -309,35 +366,40 @@ TEST_P(KernelsTest, AttentionOfNothingFiniteIsNan) {
 TEST_P(KernelsTest, AttentionTakesNothingFromMaskedPositions) {
   constexpr int32_t kWindow = 30, kBroken = 40, kBegin = 15, kRows = 85;
   std::mt19937 random(9);
-  KvPool kv(DType::kF32, 1, 16, 16, 7);
-  const std::vector<int32_t> table = shuffled_blocks(7, random);
-  kv.randomise(table, kBegin + kRows, random);
-  const SequenceSpan span = {0, kRows, kBegin, table.data()};
-  Matrix query(DType::kF32, kRows, 48), clean(DType::kF32, kRows, 48),
-      broken(DType::kF32, kRows, 48);
-  query.randomise(random);
-  AttentionArgs args = {.query = query.view(),
-                        .kv = kv.view(),
-                        .sequences = &span,
-                        .num_sequences = 1,
-                        .sliding_window = kWindow,
-                        .target = clean.view()};
-  kernels_.attention(args, *stream_);
-  stream_->synchronize();
-  args.target = broken.view();
-  for (std::byte* cells :
-       {kv.view().key(table[kBroken / 16], 0), kv.view().value(table[kBroken / 16], 0)}) {
-    float& cell = reinterpret_cast<float*>(cells)[kBroken % 16 * 16];
-    const float before = std::exchange(cell, std::nanf(""));
+  for (const DType dtype : {DType::kF32, DType::kI8}) {
+    KvPool kv(dtype, 1, 16, 16, 7);
+    const std::vector<int32_t> table = shuffled_blocks(7, random);
+    kv.randomise(table, kBegin + kRows, random);
+    const SequenceSpan span = {0, kRows, kBegin, table.data()};
+    Matrix query(DType::kF32, kRows, 48), clean(DType::kF32, kRows, 48),
+        broken(DType::kF32, kRows, 48);
+    query.randomise(random);
+    AttentionArgs args = {.query = query.view(),
+                          .kv = kv.view(),
+                          .sequences = &span,
+                          .num_sequences = 1,
+                          .sliding_window = kWindow,
+                          .target = clean.view()};
     kernels_.attention(args, *stream_);
     stream_->synchronize();
-    cell = before;
-    for (int32_t row = 0; row < kRows; ++row) {
-      const int32_t position = kBegin + row;
-      if (position < kBroken || position >= kBroken + kWindow)
-        EXPECT_EQ(broken.row_bytes(row), clean.row_bytes(row)) << position;
-      else
-        EXPECT_TRUE(std::isnan(broken.at(row, 0))) << position;
+    args.target = broken.view();
+    const int64_t block = table[kBroken / 16], slot = kBroken % 16;
+    const bool scaled = dtype == DType::kI8;
+    for (float* cell : {scaled ? kv.view().key_scales(block, 0) + slot
+                               : reinterpret_cast<float*>(kv.view().key(block, 0)) + slot * 16,
+                        scaled ? kv.view().value_scales(block, 0) + slot
+                               : reinterpret_cast<float*>(kv.view().value(block, 0)) + slot * 16}) {
+      const float before = std::exchange(*cell, std::nanf(""));
+      kernels_.attention(args, *stream_);
+      stream_->synchronize();
+      *cell = before;
+      for (int32_t row = 0; row < kRows; ++row) {
+        const int32_t position = kBegin + row;
+        if (position < kBroken || position >= kBroken + kWindow)
+          EXPECT_EQ(broken.row_bytes(row), clean.row_bytes(row)) << position;
+        else
+          EXPECT_TRUE(std::isnan(broken.at(row, 0))) << position;
+      }
     }
   }
 }

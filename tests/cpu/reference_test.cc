@@ -210,6 +210,37 @@ TEST_F(ReferenceTest, WriteKvNormalisesHeadsBeforeRotation) {
   EXPECT_EQ(pool.value(table, 0, 0, 1), 2);
 }
 
+TEST_F(ReferenceTest, WriteKvRoundsToInt8WithAScaleForEachHeadAndPosition) {
+  // Two KV heads of 2 columns, of one query head each.
+  const Matrix qkv =
+      std::move(Matrix(DType::kF32, 1, 12).fill({0, 0, 0, 0, 127, 2.5f, -1, 0.25f, 0, 0, 3, -6}));
+  KvPool pool(DType::kI8, 2, 2, 4, 2);
+  Matrix query(DType::kF32, 1, 4);
+  const std::vector<int32_t> table = {1, -2};
+  const SequenceSpan sequence = {0, 1, 6, table.data()};
+  kernels_.write_kv({.qkv = qkv.view(),
+                     .sequences = &sequence,
+                     .num_sequences = 1,
+                     .kv = pool.view(),
+                     .query = query.view()},
+                    *stream_);
+  stream_->synchronize();
+  const auto numbers = [](const std::byte* cells) {
+    const auto* q = reinterpret_cast<const int8_t*>(cells);
+    return std::vector<int>{q[2 * 2], q[2 * 2 + 1]};  // slot 2
+  };
+  const KvLayerView& kv = pool.view();
+  EXPECT_THAT(numbers(kv.key(-2, 0)), ElementsAre(127, 2));
+  EXPECT_THAT(numbers(kv.key(-2, 1)), ElementsAre(-127, 32));
+  EXPECT_THAT(numbers(kv.value(-2, 0)), ElementsAre(0, 0));
+  EXPECT_THAT(numbers(kv.value(-2, 1)), ElementsAre(64, -127));
+  EXPECT_EQ(kv.key_scales(-2, 0)[2], 1.0f);
+  EXPECT_EQ(kv.key_scales(-2, 1)[2], 1.0f / 127);
+  EXPECT_EQ(kv.value_scales(-2, 0)[2], 0.0f);
+  EXPECT_EQ(kv.value_scales(-2, 1)[2], 6.0f / 127);
+  EXPECT_NEAR(pool.value(table, 6, 1, 0), 3.0f, 6.0f / 254 + 1e-6f);
+}
+
 // Two positions, one column: keys 1 and 3, values 10 and 20, query 1 for both rows.
 class ReferenceAttentionTest : public ReferenceTest {
  protected:
