@@ -3,7 +3,11 @@
 #include <immintrin.h>
 
 #include <chrono>
+#include <numeric>
 #include <vector>
+
+#include "base/buffer.h"
+#include "cpu/weight_tiles.h"
 
 namespace zerostream {
 namespace {
@@ -53,6 +57,20 @@ constexpr int kChains = 12;  // independent sums: more than the instructions' la
   return kChains * 32 * 2.0;
 }
 
+[[gnu::target("avx512f,avx512vnni")]] double loop_vnni(int64_t rounds) {
+  __m512i sum[kChains];
+  __m512i a = _mm512_set1_epi32(0x01010101), b = a;
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_si512();
+  for (int64_t round = 0; round < rounds; ++round) {
+    __asm__ volatile("" : "+v"(a));
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], a, b);
+  }
+  for (int i = 1; i < kChains; ++i) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
+  __asm__ volatile("" : "+v"(sum[0]));
+  return kChains * 64 * 2.0;
+}
+
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -73,9 +91,25 @@ struct alignas(64) TileConfig {
   return 4 * 16 * 16 * 32 * 2.0;
 }
 
+[[gnu::target("amx-tile,amx-int8")]] double loop_amx_int8(int64_t rounds) {
+  const TileConfig config;
+  __asm__ volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbsud(0, 4, 6);
+    _tile_dpbsud(1, 4, 7);
+    _tile_dpbsud(2, 5, 6);
+    _tile_dpbsud(3, 5, 7);
+  }
+  _tile_release();
+  return 4 * 16 * 16 * 64 * 2.0;
+}
+
 using Loop = double (*)(int64_t rounds);
 
 Loop register_loop(DType dtype, CpuIsa isa) {
+  if (dtype == DType::kI8 && isa == CpuIsa::kAmx) return loop_amx_int8;
+  if (dtype == DType::kI8 && isa == CpuIsa::kAvx512Bf16) return loop_vnni;
   if (dtype == DType::kBF16 && isa == CpuIsa::kAmx) return loop_amx;
   if (dtype == DType::kBF16 && isa == CpuIsa::kAvx512Bf16) return loop_avx512_bf16;
   return isa >= CpuIsa::kAvx512 ? loop_avx512 : loop_avx2;
@@ -110,9 +144,23 @@ double register_gflops(DType dtype, CpuIsa isa, WorkerPool& pool) {
     const double operations = loop(rounds) * static_cast<double>(rounds);
     rates[static_cast<size_t>(index)] = operations / (seconds_now() - begin) / 1e9;
   });
-  double all = 0;
-  for (const double rate : rates) all += rate;
-  return all;
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
+}
+
+double dequantise_gigabytes(const PackedWeight& weight, DType dtype, CpuIsa isa, WorkerPool& pool) {
+  constexpr int64_t kTiles = 8;
+  const WeightTiles tiles(weight, dtype, isa);
+  const Buffer made = allocate_host(pool.workers() * kTiles * kTileBytes);
+  std::vector<double> rates(static_cast<size_t>(pool.workers()));
+  pool.parallel_for(pool.workers(), [&](int, int64_t index) {
+    std::byte* target = made.data() + index * kTiles * kTileBytes;
+    int64_t bytes = 0;
+    const double begin = seconds_now();
+    for (; seconds_now() - begin < 0.01; bytes += 100 * kTiles * tiles.resting_bytes())
+      for (int i = 0; i < 100; ++i) tiles.tiles(index, 0, kTiles, target);
+    rates[static_cast<size_t>(index)] = static_cast<double>(bytes) / (seconds_now() - begin) / 1e9;
+  });
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
 double read_gigabytes(const std::byte* data, int64_t bytes, WorkerPool& pool) {
