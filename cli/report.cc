@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -14,6 +15,9 @@ struct ReportFlags {
 };
 
 void report(const ReportFlags& flags) {
+  std::error_code missing;
+  if (std::filesystem::equivalent(flags.report, flags.page, missing))
+    throw UsageError("--output: " + flags.page + " is the report itself");
   File::open(flags.report, {});  // throws IoError where there is none
   const std::string text = read_text_file(flags.report);
   Json json;

@@ -59,10 +59,13 @@ std::string script_json(const Json& json) {
 std::string show_figure(double number) {
   const double size = std::abs(number);
   if (size < 99.95) return fixed(number, size == 0 ? 0 : size < 0.9995 ? 3 : size < 9.995 ? 2 : 1);
-  std::string digits = fixed(size, 0);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return number < 0 ? "-" + digits : digits;
+  const std::string digits = fixed(size, 0);
+  std::string shown(number < 0 ? "-" : "");
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) shown += ',';
+    shown += digits[i];
+  }
+  return shown;
 }
 
 std::string show_seconds(double seconds) {

@@ -68,7 +68,7 @@ void TraceFile::write_span(const TimelineSpan& span) {
 
 void TraceFile::name_thread(const TimelineSpan& span, int lane, int thread) {
   std::string name(track_name(span.track));
-  if (lane > 0) name += " " + std::to_string(lane + 1);
+  if (lane > 0) name.append(" ").append(std::to_string(lane + 1));
   const auto about = [&](const char* what, const std::string& value) {
     stream_ << ",\n{\"ph\":\"M\",\"pid\":1,\"tid\":" << thread << ",\"name\":\"" << what
             << "\",\"args\":{" << value << "}}";
