@@ -16,22 +16,30 @@ namespace {
 struct ProbeFlags {
   std::string directory;  // empty: the cache folder
   std::string output;     // empty: stdout
+  bool quick = false;
 };
 
-void probe(const ProbeFlags& flags) {
-  ProbeOptions options;
-  options.folder = flags.directory;
-  if (options.folder.empty()) {
-    options.folder = user_cache_folder();
-    make_folder(options.folder);
-  }
-  if (!std::filesystem::is_directory(options.folder))
-    throw UsageError("--directory " + options.folder + ": there is no such folder");
-  options.progress = [](const std::string& what) {
+std::string folder_to_measure(const ProbeFlags& flags) {
+  if (!flags.directory.empty() && !std::filesystem::is_directory(flags.directory))
+    throw UsageError("--directory " + flags.directory + ": there is no such folder");
+  if (!flags.directory.empty()) return flags.directory;
+  make_folder(user_cache_folder());
+  return user_cache_folder();
+}
+
+HardwareProfile measure(const ProbeFlags& flags) {
+  const std::string folder = folder_to_measure(flags);
+  const Backend backend = make_backend({}, 1);
+  if (flags.quick) return quick_profile(*backend.device, *backend.kernels, {.path = folder});
+  const auto progress = [](const std::string& what) {
     std::cerr << "zerostream: measuring: " << what << "\n";
   };
-  const Backend backend = make_backend({}, 1);
-  const HardwareProfile profile = probe_hardware(*backend.device, *backend.kernels, options);
+  return probe_hardware(*backend.device, *backend.kernels,
+                        {.folder = folder, .progress = progress});
+}
+
+void probe(const ProbeFlags& flags) {
+  const HardwareProfile profile = measure(flags);
   std::cerr << probe_table(profile);
   if (flags.output.empty()) {
     std::cout << hardware_profile_text(profile);
@@ -49,6 +57,7 @@ void add_probe(CLI::App& app, int& exit_code) {
   command->add_option("--directory", flags->directory,
                       "Folder on the disk to measure (default: the cache folder)");
   command->add_option("-o,--output", flags->output, "Profile to write (default: stdout)");
+  command->add_flag("--quick", flags->quick, "Few figures, in a second or two");
   command->callback([=, &exit_code] {
     probe(*flags);
     exit_code = 0;

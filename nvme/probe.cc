@@ -70,12 +70,14 @@ class BlockLoop {
 
   DiskTime run() {
     const Clock clock;
-    while (submitted_ == 0 || !queue_.idle()) {
-      while (!free_.empty() && submitted_ < blocks_of_file_ && !error_ &&
-             (submitted_ == 0 || clock.seconds() < stretch_.most_seconds))
-        submit();
+    const auto more = [&] {
+      return submitted_ < blocks_of_file_ && !error_ &&
+             (submitted_ == 0 || clock.seconds() < stretch_.most_seconds);
+    };
+    do {
+      while (!free_.empty() && more()) submit();
       queue_.pump(true);
-    }
+    } while (!queue_.idle() || more());
     if (error_) std::rethrow_exception(error_);
     if (stretch_.kind == IoRequest::Kind::kWrite) stretch_.file->sync();
     return {submitted_ * stretch_.block_size, clock.seconds()};

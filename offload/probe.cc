@@ -57,7 +57,7 @@ HardwareProfile probe_hardware(Device& device, Kernels& kernels, const ProbeOpti
   const auto tell = [&](const std::string& what) {
     if (options.progress) options.progress(what);
   };
-  constexpr ProbeRounds kRounds = {.least = 3, .most = 5, .seconds = 0.15};
+  constexpr ProbeRounds kRounds = {.least = 3, .most = 5, .seconds = 0.08};
   HardwareProfile profile =
       begin_profile(device, "zerostream probe, disk of " + options.folder + ",");
   profile.storage = probe_storage(options.folder, options.progress);

@@ -113,9 +113,9 @@ HardwareProfile::Storage probe_storage(const std::string& folder,
   const ScratchFile scratch(folder, {});
   const Buffer memory = allocate_host(kProbeMemory);
   HardwareProfile::Storage storage;
-  DiskRates rates{scratch.file(), scratch.bytes(), memory, 0.12};
+  DiskRates rates{scratch.file(), scratch.bytes(), memory, 0.1};
   if (scratch.file().direct()) probe_modes(rates, storage, progress);
-  probe_modes({scratch.buffered(), scratch.bytes(), memory, 0.12}, storage, progress);
+  probe_modes({scratch.buffered(), scratch.bytes(), memory, 0.1}, storage, progress);
   storage.read = best_read(storage.modes);
   storage.latency_seconds =
       round_to_four_digits(small_read_seconds(scratch.file(), scratch.bytes(), 200));
