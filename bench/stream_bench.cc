@@ -2,13 +2,14 @@
 // arithmetic units allow.
 //
 //   stream_bench [--model DIR] [--store DIR] [--memory 6GiB] [--rows 64] [--prompt-tokens 32]
-//   [--passes 6]
-//                [--depth N]
+//   [--passes 6] [--depth N] [--placement auto|nvme] [--dtype bf16|int8|int4] [--group-size 64]
+//   [--int8-activations 0|1]
 //
 // Packs random weights of the model's shape into the store (once), enters a memory cgroup of
-// --memory (needs root), measures the ceilings, generates for --rows rows at once with everything
-// streamed, and measures the ceilings again. The ratio is the median decode pass over max(bytes /
-// read ceiling, flops / GEMM ceiling).
+// --memory (needs root), measures the ceilings, generates for --rows rows at once, with as many
+// weights in memory as there is room for (auto) or none (nvme), and measures the ceilings again.
+// The ratio is the median decode pass over max(streamed bytes / read ceiling, flops / GEMM
+// ceiling).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -27,6 +28,7 @@
 #include "cpu/cpu_kernels.h"
 #include "model/checkpoint.h"
 #include "offload/generator.h"
+#include "offload/memory_limit.h"
 #include "offload/pack.h"
 #include "zerostream/error.h"
 
@@ -43,6 +45,10 @@ struct Options {
   int32_t prompt_tokens = 32;
   int32_t passes = 6;
   int32_t depth = -1;
+  PlacementKind placement = PlacementKind::kAuto;
+  DType dtype = DType::kBF16;
+  int32_t group_size = 64;
+  bool int8_activations = false;
 };
 
 Options parse(int count, char** words) {
@@ -55,6 +61,10 @@ Options parse(int count, char** words) {
       options.model = value;
     else if (key == "--store")
       options.store = value;
+    else if (key == "--placement")
+      options.placement = value == "nvme" ? PlacementKind::kNvme : PlacementKind::kAuto;
+    else if (key == "--dtype")
+      options.dtype = dtype_from_name(value).value();
     else if (number < 0)
       throw UsageError(key + ": expected a size or a number, not '" + value + "'");
     else if (key == "--memory")
@@ -67,6 +77,10 @@ Options parse(int count, char** words) {
       options.passes = static_cast<int32_t>(number);
     else if (key == "--depth")
       options.depth = static_cast<int32_t>(number);
+    else if (key == "--group-size")
+      options.group_size = static_cast<int32_t>(number);
+    else if (key == "--int8-activations")
+      options.int8_activations = number != 0;
     else
       throw UsageError("unknown option " + key);
   }
@@ -82,7 +96,9 @@ PackedStore open_or_make(const Options& options) {
   if (!PackedStore::is_store(options.store)) {
     std::printf("packing random weights into %s\n", options.store.c_str());
     PackOptions pack;
-    pack.dtype = DType::kBF16;
+    pack.dtype = options.dtype;
+    if (options.dtype == DType::kI8 || options.dtype == DType::kI4)
+      pack.group_size = options.group_size;
     pack.dummy_weights = true;
     pack_store(Checkpoint::open_config_only(options.model), options.store, pack);
   }
@@ -187,8 +203,14 @@ void run(const Options& options) {
   CpuDevice device{CpuDeviceOptions()};
   CpuKernels kernels(device, store.config().vocab_size);
   RuntimeOptions runtime;
-  runtime.placement.kind = PlacementKind::kNvme;
-  runtime.host_memory = options.memory / 10 * 9;
+  runtime.placement.kind = options.placement;
+  runtime.host_memory = std::min(options.memory, measure_host_memory().usable());
+  runtime.int8_activations = options.int8_activations;
+  runtime.workload = {.rows = options.rows,
+                      .mean_prompt_tokens = static_cast<double>(options.prompt_tokens),
+                      .mean_new_tokens = static_cast<double>(options.passes + 1),
+                      .longest_prompt_tokens = options.prompt_tokens,
+                      .longest_row_tokens = options.prompt_tokens + options.passes + 1};
   runtime.max_sequences = options.rows;
   runtime.token_budget = std::max(options.rows * options.prompt_tokens, options.rows);
   runtime.prefetch_depth = options.depth;
@@ -210,8 +232,9 @@ void run(const Options& options) {
   const double fetch = bytes / ceilings.read_gigabytes_per_second() / 1e9;
   const double compute = passes.decode_flops / ceilings.gemm_gigaflops() / 1e9;
   const double decode = median(passes.decode_seconds);
-  std::printf("streamed per pass   %.2f GB, engine %s, direct %d\n", bytes / 1e9,
-              statistics.io_engine.c_str(), statistics.io_direct);
+  std::printf("streamed per pass   %.2f GB, in memory %.2f GB, engine %s, direct %d\n", bytes / 1e9,
+              static_cast<double>(statistics.resident_bytes) / 1e9, statistics.io_engine.c_str(),
+              statistics.io_direct);
   std::printf("read ceiling        %.2f GB/s: %.2f s a pass\n",
               ceilings.read_gigabytes_per_second(), fetch);
   std::printf("GEMM ceiling        %.0f GF/s at M = %d: %.2f s a pass\n", ceilings.gemm_gigaflops(),

@@ -16,7 +16,6 @@
 namespace zerostream {
 namespace {
 
-constexpr int64_t kLeastSlotBytes = int64_t{16} << 20;
 // Slots of the largest size: those in flight, the one in use, and what is lost at the ring's end.
 constexpr int64_t kRingSlots = KvStore::kFetchDepth + 2;
 
@@ -249,10 +248,10 @@ int64_t KvStore::block_bytes(const ModelConfig& config, DType dtype, int32_t blo
 }
 
 int64_t KvStore::ring_bytes(const ModelConfig& config, DType dtype, int32_t block_tokens,
-                            int64_t longest_row) {
+                            int64_t longest_row, int64_t slot_bytes) {
   const int64_t bytes = layer_block_bytes(config, dtype, block_tokens);
   const int64_t row = ceil_div(longest_row, block_tokens) * bytes;
-  return kRingSlots * round_up(std::max(row, kLeastSlotBytes), bytes);
+  return kRingSlots * round_up(std::max(row, slot_bytes), bytes);
 }
 
 KvStore::KvStore(const ModelConfig& config, const KvBlocks& blocks, const KvStoreOptions& options,

@@ -43,9 +43,10 @@ class KvStore {
  public:
   // Bytes of one block over all layers.
   static int64_t block_bytes(const ModelConfig& config, DType dtype, int32_t block_tokens);
-  // Device memory for slots, so that rows of `longest_row` tokens can be served.
+  // Device memory for slots of `slot_bytes`, or more so that rows of `longest_row` tokens can be
+  // served.
   static int64_t ring_bytes(const ModelConfig& config, DType dtype, int32_t block_tokens,
-                            int64_t longest_row);
+                            int64_t longest_row, int64_t slot_bytes);
   // KV fetches ahead of the one in use.
   static constexpr int32_t kFetchDepth = 2;
 

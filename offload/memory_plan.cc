@@ -43,7 +43,8 @@ class Planner {
       : layout_(layout),
         request_(request),
         kv_dtype_(request.kv_dtype.value_or(layout.compute_dtype)),
-        kv_on_storage_(request.kv_placement.memory_bytes(1, "kv_cache.placement") == 0) {
+        kv_on_storage_(request.kv_placement.kind == PlacementKind::kNvme ||
+                       request.kv_placement.kind == PlacementKind::kShares) {
     block_bytes_ = KvStore::block_bytes(layout.config, kv_dtype_, request.block_tokens);
     resident_goal_ = request.placement.memory_bytes(layout.weights_bytes(), "weights.placement");
   }
@@ -113,7 +114,8 @@ class Planner {
   }
   int64_t longest_row() const {
     const int64_t limit = layout_.config.max_position_embeddings;
-    return request_.workload.rows == 0 ? std::min(limit, kUnknownRowTokens / 4)
+    const int64_t unknown = kv_on_storage_ ? 4 * kUnknownRowTokens : kUnknownRowTokens / 4;
+    return request_.workload.rows == 0 ? std::min(limit, unknown)
                                        : std::min(limit, request_.workload.longest_row_tokens);
   }
   double mean_row() const {
@@ -138,14 +140,23 @@ class Planner {
     return 2 * (plan.max_sequences + blocks_for(plan.token_budget)) + plan.max_sequences;
   }
 
+  // Blocks that memory keeps where the others go to storage.
+  int64_t kv_memory_blocks(const MemoryPlan& plan) const {
+    const int64_t all = blocks_wanted(plan) * block_bytes_;
+    const int64_t kept =
+        request_.kv_placement.memory_bytes(all, "kv_cache.placement").value_or(0) / block_bytes_;
+    return std::max(kept, blocks_in_use(plan));
+  }
+
   int64_t kv_ring_bytes() const {
-    return KvStore::ring_bytes(layout_.config, kv_dtype_, request_.block_tokens, longest_row());
+    return KvStore::ring_bytes(layout_.config, kv_dtype_, request_.block_tokens, longest_row(),
+                               request_.kv_slot_bytes);
   }
 
   // What the pools for keys and values should have at least. Where nothing is known of rows, half
   // of what is left is enough.
   int64_t kv_bytes_wanted(const MemoryPlan& plan) const {
-    if (kv_on_storage_) return kv_ring_bytes() + blocks_in_use(plan) * block_bytes_;
+    if (kv_on_storage_) return kv_ring_bytes() + kv_memory_blocks(plan) * block_bytes_;
     const int64_t wanted = blocks_wanted(plan) * block_bytes_;
     if (request_.workload.rows > 0) return wanted;
     return std::clamp(left(plan) / 2,
@@ -216,6 +227,8 @@ class Planner {
       bytes -= plan.kv_ring_bytes;
     }
     plan.kv_memory_blocks = std::min(bytes / block_bytes_, most);
+    if (kv_on_storage_)
+      plan.kv_memory_blocks = std::min(plan.kv_memory_blocks, kv_memory_blocks(plan));
     plan.kv_blocks = plan.kv_memory_blocks;
     if (kv_on_storage_)
       plan.kv_blocks = std::clamp(2 * blocks_wanted(plan), plan.kv_memory_blocks, most);

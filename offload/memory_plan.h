@@ -17,7 +17,8 @@ struct MemoryRequest {
   int64_t host_memory = 0;  // most bytes of all pools together
   Placement placement;      // of weights
   Placement kv_placement;
-  std::optional<DType> kv_dtype;  // absent: the compute dtype
+  std::optional<DType> kv_dtype;              // absent: the compute dtype
+  int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values from storage
   int32_t prefetch_depth = -1;
   int32_t max_sequences = 0;
   int32_t token_budget = 0;

@@ -18,6 +18,7 @@ MemoryRequest memory_request(const RuntimeOptions& options, const Device& device
   request.placement = options.placement;
   request.kv_placement = options.kv_placement;
   request.kv_dtype = options.kv_dtype;
+  request.kv_slot_bytes = options.kv_slot_bytes;
   request.prefetch_depth = options.prefetch_depth;
   request.max_sequences = options.max_sequences;
   request.token_budget = options.token_budget;

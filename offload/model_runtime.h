@@ -21,10 +21,11 @@
 namespace zerostream {
 
 struct RuntimeOptions {
-  Placement placement;            // of weights
-  Placement kv_placement;         // of keys and values
-  std::optional<DType> kv_dtype;  // absent: the compute dtype
-  std::string kv_directory;       // for keys and values on storage; empty: the store's
+  Placement placement;                        // of weights
+  Placement kv_placement;                     // of keys and values
+  std::optional<DType> kv_dtype;              // absent: the compute dtype
+  std::string kv_directory;                   // for keys and values on storage; empty: the store's
+  int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values from storage
   Workload workload;              // what the rows will be like; rows == 0: nothing is known
   int64_t host_memory = 0;        // most bytes of all pools together
   int32_t max_sequences = 0;      // rows in a pass; 0: from memory

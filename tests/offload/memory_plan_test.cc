@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "tests/offload/golden_case.h"
 #include "zerostream/error.h"
@@ -18,7 +19,7 @@ int64_t total(const MemoryPlan& plan) {
 
 class MemoryPlanTest : public testing::Test {
  protected:
-  const PackedStore& store() { return model_.store(); }
+  const ModelLayout& layout() { return model_.store().layout(); }
   GoldenModel model_{golden_path("llama3"), DType::kF32};
 };
 
@@ -31,11 +32,19 @@ TEST_F(MemoryPlanTest, NeverExceedsItsMemory) {
     MemoryRequest request;
     request.host_memory = int64_t{1} << (15 + random() % 14);
     request.placement.kind = static_cast<PlacementKind>(random() % 3);
+    request.kv_placement.kind = static_cast<PlacementKind>(random() % 3);
+    request.kv_slot_bytes = kTileBytes << random() % 8;
+    if (random() % 2 == 0)
+      request.workload = {.rows = 1 + static_cast<int64_t>(random() % 50),
+                          .mean_prompt_tokens = 5,
+                          .mean_new_tokens = 7,
+                          .longest_prompt_tokens = 20,
+                          .longest_row_tokens = 30};
     request.prefetch_depth = static_cast<int32_t>(random() % 6) - 1;
     request.max_sequences = static_cast<int32_t>(random() % 3 * 5);
     request.token_budget = static_cast<int32_t>(random() % 3 * 40);
     try {
-      const MemoryPlan plan = plan_memory(store(), request);
+      const MemoryPlan plan = plan_memory(layout(), request);
       ++feasible;
       EXPECT_LE(total(plan), request.host_memory);
       EXPECT_GE(plan.token_budget, plan.max_sequences);
@@ -54,7 +63,7 @@ TEST_F(MemoryPlanTest, NeverExceedsItsMemory) {
         EXPECT_TRUE(plan.resident.front());
       }
       if (request.placement.kind == PlacementKind::kNvme) {
-        EXPECT_FALSE(plan.resident.front());
+        EXPECT_EQ(plan.resident_bytes(layout()), 0);
       }
     } catch (const InfeasibleError&) {
     }
@@ -63,27 +72,104 @@ TEST_F(MemoryPlanTest, NeverExceedsItsMemory) {
   EXPECT_LT(feasible, 500);
 }
 
-TEST_F(MemoryPlanTest, AutoStreamsWhatDoesNotFit) {
+// With less and less memory, more and more segments stream, and what is there is used.
+TEST_F(MemoryPlanTest, AutoKeepsWhatFits) {
   MemoryRequest request;
-  request.host_memory = int64_t{4} << 30;
   request.max_sequences = 1;
   request.token_budget = 1;
-  request.prefetch_depth = 0;
-  EXPECT_TRUE(plan_memory(store(), request).resident.front());
-  while (plan_memory(store(), request).resident.front())
-    request.host_memory = request.host_memory * 9 / 10;
-  EXPECT_EQ(plan_memory(store(), request).resident,
-            std::vector<bool>(store().segments().size(), false));
+  request.prefetch_depth = 1;
+  request.workload = {.rows = 1,
+                      .mean_prompt_tokens = 8,
+                      .mean_new_tokens = 8,
+                      .longest_prompt_tokens = 8,
+                      .longest_row_tokens = 16};
+  int64_t before = layout().weights_bytes();
+  std::set<int64_t> sizes;
+  for (request.host_memory = 2 * before;; request.host_memory = request.host_memory * 24 / 25) {
+    MemoryPlan plan;
+    try {
+      plan = plan_memory(layout(), request);
+    } catch (const InfeasibleError&) {
+      break;
+    }
+    const int64_t resident = plan.resident_bytes(layout());
+    EXPECT_LE(resident, before);
+    before = resident;
+    sizes.insert(resident);
+    int64_t least = layout().weights_bytes();
+    for (size_t i = 0; i < layout().segments.size(); ++i)
+      if (!plan.resident[i]) least = std::min(least, layout().segments[i].bytes);
+    if (!plan.resident[0] && plan.ring_bytes > 0 && resident > 0) {
+      EXPECT_GT(total(plan) + 2 * least + plan.ring_bytes, request.host_memory)
+          << "memory lies idle";
+    }
+  }
+  EXPECT_GT(sizes.size(), 5u);
+}
+
+TEST_F(MemoryPlanTest, SharesAreKept) {
+  MemoryRequest request;
+  request.host_memory = int64_t{1} << 30;
+  request.placement.kind = PlacementKind::kShares;
+  request.placement.host = Share{.kind = Share::Kind::kFraction, .fraction = 0.5};
+  request.placement.nvme = Share{};
+  const MemoryPlan plan = plan_memory(layout(), request);
+  EXPECT_LE(plan.resident_bytes(layout()), layout().weights_bytes() / 2);
+  EXPECT_GT(plan.resident_bytes(layout()), layout().weights_bytes() / 4);
+}
+
+// Resident segments lie evenly over the depth of a deep model.
+TEST(ChooseResident, SpreadsOverTheDepth) {
+  ModelLayout layout;
+  for (int i = 0; i < 120; ++i) {
+    Segment segment;
+    segment.bytes = i % 3 == 0 ? 3 * kTileBytes : 5 * kTileBytes;
+    segment.matrices.push_back({.role = MatrixRole::kMlpUp, .layer = i / 3});
+    layout.segments.push_back(segment);
+  }
+  for (const double share : {0.1, 0.3, 0.5, 0.77}) {
+    const auto bytes = static_cast<int64_t>(share * static_cast<double>(layout.weights_bytes()));
+    const std::vector<bool> resident = choose_resident(layout, bytes);
+    int64_t held = 0, all = 0;
+    for (int i = 0; i < 120; ++i) {
+      all += layout.segments[i].bytes;
+      if (resident[i]) held += layout.segments[i].bytes;
+      EXPECT_NEAR(static_cast<double>(held), share * static_cast<double>(all), 10.0 * kTileBytes);
+    }
+    EXPECT_LE(held, bytes);
+    EXPECT_GE(held, bytes - 5 * kTileBytes);
+  }
+}
+
+TEST_F(MemoryPlanTest, KeysAndValuesOnStorageLeaveMemoryForWeights) {
+  MemoryRequest request;
+  request.host_memory = int64_t{64} << 20;
+  request.max_sequences = 16;
+  request.token_budget = 16;
+  request.kv_slot_bytes = kTileBytes;
+  request.workload = {.rows = 100,
+                      .mean_prompt_tokens = 50,
+                      .mean_new_tokens = 50,
+                      .longest_prompt_tokens = 60,
+                      .longest_row_tokens = 120};
+  const MemoryPlan in_memory = plan_memory(layout(), request);
+  EXPECT_FALSE(in_memory.kv_on_storage());
+  request.kv_placement.kind = PlacementKind::kNvme;
+  const MemoryPlan on_storage = plan_memory(layout(), request);
+  EXPECT_TRUE(on_storage.kv_on_storage());
+  EXPECT_GE(on_storage.kv_blocks, 16 * 100 / 16);
+  EXPECT_LT(on_storage.kv_memory_blocks, in_memory.kv_memory_blocks);
+  EXPECT_GT(on_storage.kv_ring_bytes, 0);
 }
 
 TEST_F(MemoryPlanTest, ManyRowsGetTheirTokens) {
   MemoryRequest request;
   request.host_memory = int64_t{4} << 30;
   request.max_sequences = 5000;
-  EXPECT_EQ(plan_memory(store(), request).max_sequences, 5000);
-  EXPECT_GE(plan_memory(store(), request).token_budget, 5000);
+  EXPECT_EQ(plan_memory(layout(), request).max_sequences, 5000);
+  EXPECT_GE(plan_memory(layout(), request).token_budget, 5000);
   request.token_budget = 4999;
-  EXPECT_THROW(plan_memory(store(), request), UsageError);
+  EXPECT_THROW(plan_memory(layout(), request), UsageError);
 }
 
 TEST_F(MemoryPlanTest, RefusalsSayWhatIsMissingAndWhatWouldFit) {
@@ -91,7 +177,7 @@ TEST_F(MemoryPlanTest, RefusalsSayWhatIsMissingAndWhatWouldFit) {
   request.host_memory = 64 << 10;
   request.placement.kind = PlacementKind::kHost;
   try {
-    plan_memory(store(), request);
+    plan_memory(layout(), request);
     FAIL() << "accepted";
   } catch (const InfeasibleError& error) {
     const std::string message = error.what();
