@@ -60,9 +60,11 @@ std::optional<int32_t> count_or_auto(const Json& value) {
       value, [](const Json& v) { return static_cast<int32_t>(read_integer(v, kLow, kHigh)); });
 }
 
-void set_device_type(const Json& value) {
+void set_device_type(const Json& value, RunConfig& config) {
   constexpr std::array<std::string_view, 3> kNames = {"auto", "cpu", "cuda"};
-  if (choice(value, kNames) == 2) throw NotYet{"cuda devices are"};
+  constexpr std::optional<DeviceKind> kKinds[] = {std::nullopt, DeviceKind::kCpu,
+                                                  DeviceKind::kCuda};
+  config.device.type = kKinds[choice(value, kNames)];
 }
 
 void set_dtype(const Json& value, RunConfig& config) {
@@ -111,7 +113,7 @@ struct Key {
 constexpr Key kKeys[] = {
     {"model.path", [](auto& s, auto& c) { c.model.path = path_value(s); }},
     {"model.store", [](auto& s, auto& c) { c.model.store = path_or_none(s); }},
-    {"device.type", [](auto& s, auto&) { set_device_type(s.value); }},
+    {"device.type", [](auto& s, auto& c) { set_device_type(s.value, c); }},
     {"device.threads",
      [](auto& s, auto& c) {
        c.device.threads = static_cast<int32_t>(read_integer(s.value, 0, kMostThreads));
@@ -149,8 +151,8 @@ constexpr Key kKeys[] = {
     {"batch.token_budget",
      [](auto& s, auto& c) { c.batch.token_budget = count_or_auto<1, kMostTokenBudget>(s.value); }},
     {"parallel.ranks",
-     [](auto& s, auto&) {
-       if (read_integer(s.value, 1, kMostThreads) != 1) throw NotYet{"several ranks are"};
+     [](auto& s, auto& c) {
+       c.parallel.ranks = static_cast<int32_t>(read_integer(s.value, 1, kMostThreads));
      }},
     {"job.input", [](auto& s, auto& c) { c.job.input = path_value(s); }},
     {"job.output", [](auto& s, auto& c) { c.job.output = path_value(s); }},

@@ -88,6 +88,7 @@ PackOptions pack_options(const RunConfig& config, const LoadOptions& options) {
 }  // namespace
 
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
+  check_runnable(config);
   if (!config.model.store.empty() && PackedStore::is_store(config.model.path))
     throw UsageError("model.store: " + config.model.path + " is a packed store already");
   PackedStore store = open_or_pack(config.model.path, config.model.store, options.cache_folder,

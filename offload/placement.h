@@ -26,7 +26,7 @@ enum class PlacementKind : uint8_t {
 // values: what stays in memory, and what is written to storage and read at every pass.
 struct Placement {
   PlacementKind kind = PlacementKind::kAuto;
-  // kShares; absent: nothing.
+  // kShares; absent: nothing. kHost: `device` is there if it was written as "device".
   std::optional<Share> device = {};
   std::optional<Share> host = {};
   std::optional<Share> nvme = {};

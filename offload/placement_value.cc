@@ -51,7 +51,10 @@ Placement read_placement(const Json& value) {
   if (!value.is_object()) {
     constexpr PlacementKind kKinds[] = {PlacementKind::kAuto, PlacementKind::kHost,
                                         PlacementKind::kHost, PlacementKind::kNvme};
-    return {.kind = kKinds[read_choice(value, kNames)]};
+    const size_t name = read_choice(value, kNames);
+    Placement placement{.kind = kKinds[name]};
+    if (kNames[name] == "device") placement.device = Share{};
+    return placement;
   }
   Placement placement{.kind = PlacementKind::kShares};
   for (const auto& [tier, share] : value.items()) {
@@ -72,7 +75,7 @@ Json placement_json(const Placement& placement) {
     case PlacementKind::kAuto:
       return "auto";
     case PlacementKind::kHost:
-      return "host";
+      return placement.device ? "device" : "host";
     case PlacementKind::kNvme:
       return "nvme";
     case PlacementKind::kShares:

@@ -106,6 +106,13 @@ void check_job(const RunConfig& config) {
   if (same(report, trace)) throw UsageError("job.trace: " + trace + " is also job.report");
 }
 
+void check_runnable(const RunConfig& config) {
+  if (config.device.type == DeviceKind::kCuda)
+    throw UsageError("device.type: cuda devices are not supported yet, but for plan and simulate");
+  if (config.parallel.ranks != 1)
+    throw UsageError("parallel.ranks: several are not supported yet, but for plan and simulate");
+}
+
 ConfigOverride parse_override(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == 0 || equals == std::string::npos)
@@ -120,7 +127,7 @@ Json run_config_json(const RunConfig& config) {
   return {
       {"model", {{"path", config.model.path}, {"store", path_or_null(config.model.store)}}},
       {"device",
-       {{"type", "cpu"},
+       {{"type", config.device.type == DeviceKind::kCuda ? "cuda" : "cpu"},
         {"threads", config.device.threads},
         {"memory", value_or_auto(config.device.memory)},
         {"int8_activations", config.device.int8_activations}}},
@@ -147,7 +154,7 @@ Json run_config_json(const RunConfig& config) {
        {{"max_sequences", value_or_auto(config.batch.max_sequences)},
         {"token_budget", value_or_auto(config.batch.token_budget)}}},
       {"sampling", sampling_json(config.sampling)},
-      {"parallel", {{"ranks", 1}}},
+      {"parallel", {{"ranks", config.parallel.ranks}}},
       {"job",
        {{"input", config.job.input},
         {"output", config.job.output},

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "nvme/io_engine.h"
 #include "offload/placement.h"
@@ -23,9 +24,10 @@ struct RunConfig {
     std::string store;  // folder of the packed store; empty: in the cache folder
   } model;
   struct Device {
-    int32_t threads = 0;            // 0: all cores
-    std::optional<int64_t> memory;  // most bytes on the device; on the CPU a bound of the host's
-    bool int8_activations = false;  // multiply quantised weights with activations in int8
+    std::optional<DeviceKind> type;  // absent: the CPU
+    int32_t threads = 0;             // 0: all cores
+    std::optional<int64_t> memory;   // most bytes on the device; on the CPU a bound of the host's
+    bool int8_activations = false;   // multiply quantised weights with activations in int8
   } device;
   struct Host {
     std::optional<int64_t> memory;  // most bytes of all pools
@@ -56,6 +58,9 @@ struct RunConfig {
     std::optional<int32_t> max_sequences, token_budget;
   } batch;
   SamplingSettings sampling;
+  struct Parallel {
+    int32_t ranks = 1;
+  } parallel;
   struct Job {
     std::string input, output;          // "-": stdin, stdout
     std::optional<std::string> report;  // empty: none; always set by load_run_config()
@@ -84,6 +89,9 @@ RunConfig load_run_config(const std::string& path, const std::vector<ConfigOverr
 // Throws UsageError unless the config says what a job needs: model.path, job.input, job.output, and
 // no file in two roles.
 void check_job(const RunConfig& config);
+
+// Throws UsageError where the config names what can be planned, but not run yet.
+void check_runnable(const RunConfig& config);
 
 // Splits "a.b=value" as given to --set. Throws UsageError.
 ConfigOverride parse_override(const std::string& text);

@@ -119,24 +119,26 @@ class Machine {
     }
   }
 
-  // Moves bytes from their tier to the device. Returns when all are there; `read_end`: when all
-  // have left storage.
+  // Moves bytes from their tier to the device, each stage taking over pieces as they come. Returns
+  // when all are there; `read_end`: when all have left storage.
   double move(double from, int64_t bytes, Tier tier, double* read_end) {
     const double pieces = std::max(1.0, static_cast<double>(bytes) / kPieceBytes);
-    double first_piece = from;
-    *read_end = from;
+    double first = from, end = from;
+    const auto stage = [&](Server& server, double seconds) {
+      if (seconds == 0) return;
+      const double begin = std::max(first, server.free);
+      end = std::max(server.serve(first, seconds), end + seconds / pieces);
+      server.free = end;
+      first = begin + seconds / pieces;
+    };
     if (tier == Tier::kNvme) {
-      if (storage_.free < from) from += costs_.read_latency();
-      const double seconds = costs_.read_seconds(bytes);
-      first_piece = std::max(storage_.free, from) + seconds / pieces;
-      *read_end = storage_.serve(from, seconds);
+      if (storage_.free < from) first += costs_.read_latency();
+      stage(storage_, costs_.read_seconds(bytes));
     }
-    const double seconds = costs_.upload_seconds(bytes);
-    upload_.serve(first_piece, seconds);
-    if (seconds > 0) upload_.free = std::max(upload_.free, *read_end + seconds / pieces);
-    const double there = seconds > 0 ? upload_.free : *read_end;
-    const double gather = costs_.gather_seconds(bytes);
-    return gather > 0 ? gather_.serve(there, gather) : there;
+    *read_end = end;
+    stage(upload_, costs_.upload_seconds(bytes));
+    stage(gather_, costs_.gather_seconds(bytes));
+    return end;
   }
 
   void apply(const Step& step, const PassShape& shape) {
@@ -294,7 +296,7 @@ Schedule Simulator::make(int32_t kv_micro_batches) const {
 
 int32_t Simulator::kv_micro_batches(const PassShape& shape) const {
   if (run_.kv == Tier::kDevice || run_.kv_share == 0) return 0;
-  const double slot = static_cast<double>(run_.kv_ring_bytes) / (KvStore::kFetchDepth + 1);
+  const double slot = static_cast<double>(run_.kv_ring_bytes) / (KvStore::kFetchDepth + 2);
   const double bytes = run_.kv_share * static_cast<double>(costs_.kv_read_bytes(0, shape));
   const double most = static_cast<double>(std::max<int64_t>(shape.rows, 1));
   return static_cast<int32_t>(std::clamp(std::ceil(bytes / std::max(slot, 1.0)), 1.0, most));
