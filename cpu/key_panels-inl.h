@@ -7,6 +7,7 @@
 #endif
 
 #include "cpu/simd-inl.h"
+#include "hwy/cache_control.h"
 
 #if ZS_VECTOR_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -96,14 +97,19 @@ HWY_INLINE FloatVec load_bytes(const std::byte* source, int64_t count) {
   return hn::Load(d, lanes);
 }
 
-// target[column * kPanel + k] = keys[k][column] for kLanes keys of type T.
+// target[column * kPanel + k] = keys[k][column] for kLanes keys of type T. Fetches `ahead`, which
+// are wanted later.
 template <typename T>
-HWY_INLINE void transpose_keys(const std::byte* const* keys, int64_t dim, float* target) {
+HWY_INLINE void transpose_keys(const std::byte* const* keys, const std::byte* const* ahead,
+                               int64_t dim, float* target) {
   constexpr int64_t kColumns = 4 / sizeof(T);  // in a word
   const int64_t bytes = dim * static_cast<int64_t>(sizeof(T));
   for (int64_t at = 0; at < bytes; at += 4 * kLanes, target += kLanes * kColumns * kPanel) {
     FloatVec words[kLanes];
-    for (int k = 0; k < kLanes; ++k) words[k] = load_bytes(keys[k] + at, bytes - at);
+    for (int k = 0; k < kLanes; ++k) {
+      words[k] = load_bytes(keys[k] + at, bytes - at);
+      hwy::Prefetch(ahead[k] + at);
+    }
     for (int k = 0; k < kLanes; k += 4) transpose_blocks(words + k);
     for (int k = 0; k < 4; ++k) exchange_blocks(words + k);
     const int64_t columns = dim - at / static_cast<int64_t>(sizeof(T));

@@ -33,8 +33,8 @@ struct Row {
   float total;    // of exp(score - largest)
 };
 
-// The positions [begin, end) of the tile that begins at `start`, where their keys are, and what
-// brings scores and weights to their size.
+// The positions [begin, end) of the tile that begins at `start` which some row of the item sees,
+// where their keys are, and what brings scores and weights to their size.
 struct Tile {
   int64_t start;
   int64_t begin;
@@ -57,11 +57,16 @@ void find_rows(const AttentionArgs& args, const AttentionItem& item, Row* rows) 
   }
 }
 
-void find_keys(const AttentionArgs& args, const AttentionItem& item, Tile& tile) {
+void find_tile(const AttentionArgs& args, const AttentionItem& item, int64_t start, Tile& tile) {
   const KvLayerView& kv = args.kv;
+  tile.start = start;
+  tile.begin = std::max(start, item.positions_of(args, item.row_begin).begin);
+  tile.end = std::min(start + kTile, item.positions_of(args, item.row_end - 1).end);
   const int64_t cell_bytes = dtype_bytes(kv.dtype, kv.head_dim);
   int64_t block = tile.begin / kv.block_tokens, slot = tile.begin % kv.block_tokens;
   const int64_t begin = tile.begin - tile.start, end = tile.end - tile.start;
+  std::fill(tile.score_scales, tile.score_scales + kTile, args.scale);
+  std::fill(tile.weight_scales, tile.weight_scales + kTile, 1.0f);
   for (int64_t i = begin; i < end; ++i) {
     const int64_t id = item.sequence->block_table[block];
     tile.keys[i] = kv.key(id, item.kv_head) + slot * cell_bytes;
@@ -73,26 +78,32 @@ void find_keys(const AttentionArgs& args, const AttentionItem& item, Tile& tile)
   }
   // Lanes that nobody reads need some key, in whole vectors.
   std::fill(tile.keys, tile.keys + begin, tile.keys[begin]);
-  std::fill(tile.keys + end, tile.keys + round_up(end, kLanes), tile.keys[end - 1]);
+  std::fill(tile.keys + end, tile.keys + kTile, tile.keys[end - 1]);
 }
 
 template <typename T>
-void load_keys(const Tile& tile, int64_t dim, float* target) {
+void load_keys(const Tile& tile, const Tile& next, int64_t dim, float* target) {
   for (int64_t i = 0; i < tile.end - tile.start; i += kLanes)
-    transpose_keys<T>(tile.keys + i, dim, target + i / kPanel * dim * kPanel + i % kPanel);
+    transpose_keys<T>(tile.keys + i, next.keys + i, dim,
+                      target + i / kPanel * dim * kPanel + i % kPanel);
 }
 
 // Where the values of a tile's positions are.
 template <typename T>
 struct Values {
   const std::byte* const* keys;
-  int64_t offset;  // bytes from a position's key
+  const std::byte* const* ahead;  // those of the next tile
+  int64_t offset;                 // bytes from a position's key
   HWY_INLINE const T* at(int64_t i) const { return reinterpret_cast<const T*>(keys[i] + offset); }
+  HWY_INLINE void fetch(int64_t i, int64_t column) const {
+    hwy::Prefetch(reinterpret_cast<const T*>(ahead[i] + offset) + column);
+  }
 };
 struct LoadedValues {
   const float* cells;
   int64_t padded;
   HWY_INLINE const float* at(int64_t i) const { return cells + i * padded; }
+  HWY_INLINE void fetch(int64_t, int64_t) const {}
 };
 
 template <typename T>
@@ -186,7 +197,10 @@ HWY_INLINE void add_values(const float* weights, const ValuesAt& values, int64_t
     for (int v = 0; v < kVectors; ++v) sum[r][v] = load(d, sums + r * padded + v * kLanes);
   for (int64_t i = begin; i < end; ++i) {
     FloatVec value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = load(d, values.at(i) + column + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      value[v] = load(d, values.at(i) + column + v * kLanes);
+      values.fetch(i, column + v * kLanes);
+    }
     for (int r = 0; r < kRows; ++r) {
       const FloatVec weight = hn::Set(d, weights[r * kTile + i]);
       for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(weight, value[v], sum[r][v]);
@@ -235,13 +249,13 @@ HWY_INLINE void for_blocks(int64_t begin, int64_t end, const Work& work) {
 
 // Takes in one tile for the rows [begin, end), which see some of it.
 template <typename T>
-void add_tile(const AttentionArgs& args, const Tile& tile, const AttentionScratch& scratch,
-              float* sums, Row* rows, int64_t begin, int64_t end) {
+void add_tile(const AttentionArgs& args, const Tile& tile, const Tile& next,
+              const AttentionScratch& scratch, float* sums, Row* rows, int64_t begin, int64_t end) {
   const int64_t dim = args.kv.head_dim;
   const int64_t padded = AttentionScratch::padded(dim);
   const auto scores_of = [&](int64_t row) { return scratch.scores + row * kTile; };
   const auto sums_of = [&](int64_t row) { return sums + row * padded; };
-  load_keys<T>(tile, dim, scratch.cells);
+  load_keys<T>(tile, next, dim, scratch.cells);
   for_blocks(begin, end, [&](int64_t row, auto count) HWY_ATTR {
     score<count>(rows + row, scratch.cells, dim, tile.end - tile.start, scores_of(row));
   });
@@ -252,7 +266,8 @@ void add_tile(const AttentionArgs& args, const Tile& tile, const AttentionScratc
       accumulate<count>(rows + row, tile, scores_of(row), values, padded, sums_of(row));
     });
   };
-  const Values<T> values = {tile.keys, args.kv.num_key_value_heads * args.kv.head_bytes()};
+  const Values<T> values = {tile.keys, next.keys,
+                            args.kv.num_key_value_heads * args.kv.head_bytes()};
   if (end - begin <= 2 * kBlockRows && dim % kLanes == 0 && padded == dim)
     add(values);
   else
@@ -274,21 +289,22 @@ void add_piece(const AttentionArgs& args, const AttentionItem& item, int64_t pie
   const int64_t piece_end = (piece + 1) * kAttentionPiece;
   find_rows(args, item, rows);
   std::fill(target.sums, target.sums + count * padded, 0.0f);
-  Tile tile = {};
-  std::fill(tile.score_scales, tile.score_scales + kTile, args.scale);
-  std::fill(tile.weight_scales, tile.weight_scales + kTile, 1.0f);
+  Tile tiles[2];
+  Tile *tile = &tiles[0], *next = &tiles[1];
   int64_t begin = 0, end = 0;  // the rows that see something of the tile
-  tile.start = std::max(piece * kAttentionPiece, rows[0].first / kTile * kTile);
-  for (; tile.start < std::min(piece_end, rows[count - 1].end); tile.start += kTile) {
-    while (rows[begin].end <= tile.start) ++begin;
-    while (end < count && rows[end].first < tile.start + kTile) ++end;
-    tile.begin = std::max(tile.start, rows[begin].first);
-    tile.end = std::min(tile.start + kTile, rows[end - 1].end);
-    find_keys(args, item, tile);
+  int64_t start = std::max(piece * kAttentionPiece, rows[0].first / kTile * kTile);
+  find_tile(args, item, start, *tile);
+  for (; start < std::min(piece_end, rows[count - 1].end); start += kTile) {
+    while (rows[begin].end <= start) ++begin;
+    while (end < count && rows[end].first < start + kTile) ++end;
+    find_tile(args, item,
+              tile->end == start + kTile && tile->end < rows[count - 1].end ? start + kTile : start,
+              *next);
     with_kv_type(args.kv.dtype, [&](const auto* type) HWY_ATTR {
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-      add_tile<T>(args, tile, scratch, target.sums, rows, begin, end);
+      add_tile<T>(args, *tile, *next, scratch, target.sums, rows, begin, end);
     });
+    std::swap(tile, next);
   }
   for (int64_t row = 0; row < count; ++row) {
     target.largest[row] = rows[row].largest;
