@@ -69,7 +69,8 @@ TEST_P(GeneratorInvariance, RowsDoNotDependOnAnythingElse) {
     options.token_budget = options.max_sequences + static_cast<int32_t>(random() % 60);
     options.prefetch_depth = static_cast<int32_t>(random() % 5);
     options.io_engine = random() % 2 ? IoEngineKind::kThreads : IoEngineKind::kAuto;
-    options.block_tokens = 16;
+    options.block_tokens = random() % 2 ? 16 : 5;
+    options.share_prefixes = random() % 2 == 0;
     options.direct = random() % 2 == 0;
     std::vector<size_t> order(requests.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -81,6 +82,69 @@ TEST_P(GeneratorInvariance, RowsDoNotDependOnAnythingElse) {
     for (size_t i = 0; i < order.size(); ++i)
       EXPECT_EQ(bits(results[i]), expected[order[i]]) << "round " << round;
   }
+}
+
+// Rows of which the first ones end at once, so that the wave expects little of the others, which
+// run long; many begin alike.
+std::vector<GenerationRequest> deceiving_requests(uint64_t seed, int32_t vocab_size) {
+  std::mt19937_64 random(seed);
+  std::vector<GenerationRequest> requests = random_requests(seed, 88, vocab_size);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    GenerationRequest& request = requests[i];
+    const size_t alike = random() % (request.prompt_tokens.size() + 1);
+    std::fill_n(request.prompt_tokens.begin(), alike, 5);
+    request.max_new_tokens = 40;
+    if (i >= 64) continue;
+    request.stop_token_ids.resize(vocab_size);
+    for (int32_t token = 0; token < vocab_size; ++token) request.stop_token_ids[token] = token;
+  }
+  return requests;
+}
+
+// The same pools, but keys and values of one long row only.
+RuntimeOptions with_tight_memory(GoldenModel& model, RuntimeOptions options) {
+  Generator roomy(model.store(), model.device(), model.kernels(), nullptr, options);
+  const MemoryPlan& plan = roomy.plan();
+  int64_t bytes = 0;
+  for (const PoolBytes& pool : plan.pools)
+    bytes += pool.name == "kv cache" ? pool.bytes / plan.max_sequences : pool.bytes;
+  options.host_memory = bytes;
+  return options;
+}
+
+// Sharing beginnings, pausing and resuming, chunks and blocks of any size: the same bits.
+TEST_P(GeneratorInvariance, KvMemoryDoesNotShowInTheText) {
+  GoldenModel model(golden_path("llama3"), GetParam());
+  const std::vector<GenerationRequest> requests =
+      deceiving_requests(8, static_cast<int32_t>(model.store().config().vocab_size));
+  RuntimeOptions options = tiny_options();
+  options.prefetch_depth = 2;
+  options.share_prefixes = false;
+  std::vector<std::vector<uint32_t>> expected;
+  {
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+    for (const GenerationResult& result : generate_all(generator, requests))
+      expected.push_back(bits(result));
+    EXPECT_EQ(generator.statistics().paused_rows, 0);
+    EXPECT_EQ(generator.statistics().reused_tokens, 0);
+  }
+  for (const bool share : {false, true})
+    for (const bool tight : {false, true})
+      for (const auto& [block_tokens, token_budget] : {std::pair{16, 64}, {4, 19}}) {
+        options.share_prefixes = share;
+        options.block_tokens = block_tokens;
+        options.token_budget = token_budget;
+        options.host_memory = tiny_options().host_memory;
+        if (tight) options = with_tight_memory(model, options);
+        Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+        const std::vector<GenerationResult> results = generate_all(generator, requests);
+        for (size_t i = 0; i < results.size(); ++i)
+          EXPECT_EQ(bits(results[i]), expected[i])
+              << "row " << i << (share ? ", shared" : "") << (tight ? ", tight" : "")
+              << ", blocks of " << block_tokens;
+        EXPECT_EQ(generator.statistics().paused_rows > 0, tight);
+        EXPECT_EQ(generator.statistics().reused_tokens > 0, share);
+      }
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, GeneratorInvariance,
