@@ -59,7 +59,11 @@ std::string script_json(const Json& json) {
 std::string show_figure(double number) {
   const double size = std::abs(number);
   if (size < 99.95) return fixed(number, size == 0 ? 0 : size < 0.9995 ? 3 : size < 9.995 ? 2 : 1);
-  const std::string digits = fixed(size, 0);
+  return show_count(number);
+}
+
+std::string show_count(double number) {
+  const std::string digits = fixed(std::abs(number), 0);
   std::string shown(number < 0 ? "-" : "");
   for (size_t i = 0; i < digits.size(); ++i) {
     if (i > 0 && (digits.size() - i) % 3 == 0) shown += ',';

@@ -19,6 +19,8 @@ std::string script_json(const Json& json);
 
 // "0.123", "12.3", "1,234": three significant figures or all digits before the point.
 std::string show_figure(double number);
+// "12", "1,234": a whole number.
+std::string show_count(double number);
 // "850 ms", "12.3 s", "2 min 05 s", "3 h 20 min".
 std::string show_seconds(double seconds);
 

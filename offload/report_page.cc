@@ -37,6 +37,7 @@ class Values {
     return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
   }
   std::string figure(const std::string& pointer) const { return show_figure(number(pointer)); }
+  std::string count(const std::string& pointer) const { return show_count(number(pointer)); }
 
  private:
   const Json& report_;
@@ -92,7 +93,7 @@ std::string header(const Values& v) {
     const std::string text = v.text(pointer);
     if (!text.empty()) about += (about.empty() ? "" : " · ") + escape_html(text);
   }
-  std::string verdict = v.figure("/tokens/generated") + " tokens for " + v.figure("/rows/ok") +
+  std::string verdict = v.count("/tokens/generated") + " tokens for " + v.count("/rows/ok") +
                         " rows in " + show_seconds(v.number("/seconds/total")) + ". ";
   if (const Json* stopped = v.find("/stopped"); stopped != nullptr && *stopped == true)
     verdict += "The run was stopped by a signal. ";
@@ -112,7 +113,7 @@ std::string tiles(const Values& v) {
   if (v.number("/io/bytes_read") > 0)
     tile(v.figure("/io/gigabytes_per_second") + " GB/s", "read while reading");
   tile(v.figure("/compute/gigaflops_per_second"), "GFLOP/s in passes");
-  if (v.number("/rows/failed") > 0) tile(v.figure("/rows/failed"), "rows failed");
+  if (v.number("/rows/failed") > 0) tile(v.count("/rows/failed"), "rows failed");
   return html + "</div>\n";
 }
 
@@ -191,14 +192,14 @@ std::string prediction_section(const Values& v) {
 std::string figures_section(const Values& v) {
   const auto bytes = [&](const char* pointer) { return bytes_text(v.number(pointer)); };
   const Json* direct = v.find("/io/direct");
-  Rows rows = {{"rows finished", v.figure("/rows/ok")},
-               {"rows failed", v.figure("/rows/failed")},
-               {"rows kept from earlier runs", v.figure("/rows/kept")},
-               {"prompt tokens", v.figure("/tokens/prompt")},
-               {"generated tokens", v.figure("/tokens/generated")},
-               {"passes with prompts", v.figure("/passes/prefill")},
+  Rows rows = {{"rows finished", v.count("/rows/ok")},
+               {"rows failed", v.count("/rows/failed")},
+               {"rows kept from earlier runs", v.count("/rows/kept")},
+               {"prompt tokens", v.count("/tokens/prompt")},
+               {"generated tokens", v.count("/tokens/generated")},
+               {"passes with prompts", v.count("/passes/prefill")},
                {"time of these", show_seconds(v.number("/seconds/prefill"))},
-               {"passes that only decode", v.figure("/passes/decode")},
+               {"passes that only decode", v.count("/passes/decode")},
                {"time of these", show_seconds(v.number("/seconds/decode"))}};
   if (const auto rate = decode_rate(v)) rows.emplace_back("tokens/s of these", show_figure(*rate));
   Rows more = {{"weights", bytes("/weights/bytes")},
