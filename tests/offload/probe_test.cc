@@ -46,7 +46,7 @@ class ProbeTest : public testing::Test {
   }
 
   TempDir folder_;
-  Backend backend_ = make_backend({.threads = 2, .memory = {}}, 1);
+  Backend backend_ = make_backend({}, 1);
 };
 
 TEST_F(ProbeTest, AQuickProfileHasWhatARunNeeds) {
