@@ -14,6 +14,8 @@ void add_tokenize(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 void add_clean(CLI::App& app, int& exit_code);
 void add_probe(CLI::App& app, int& exit_code);
+void add_plan(CLI::App& app, int& exit_code);
+void add_simulate(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 // `help CMD`, and the commands that this version does not have yet.
 void add_help(CLI::App& app, int& exit_code);

@@ -33,7 +33,7 @@ void add_help(CLI::App& app, int& exit_code) {
 }
 
 void add_unavailable(CLI::App& app, int& exit_code) {
-  for (const char* name : {"plan", "simulate", "score", "selftest"}) {
+  for (const char* name : {"score", "selftest"}) {
     CLI::App* command = app.add_subcommand(name, "Not available in this version");
     command->allow_extras();
     command->callback([=, &exit_code] {

@@ -26,6 +26,8 @@ int parse_and_run(int argc, char** argv) {
   add_doctor(app, exit_code);
   add_clean(app, exit_code);
   add_probe(app, exit_code);
+  add_plan(app, exit_code);
+  add_simulate(app, exit_code);
   add_report(app, exit_code);
   add_help(app, exit_code);
   add_unavailable(app, exit_code);

@@ -21,7 +21,7 @@ struct JobPrediction {
   double seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // a pass with prompt: prefill
   int64_t prefill_passes = 0, decode_passes = 0;
   double prompt_tokens = 0, generated_tokens = 0;
-  double prefill_prompt_tokens_per_second = 0, decode_tokens_per_second = 0;
+  double decode_tokens_per_second = 0;  // in passes without prompt
   ResourceSeconds busy;
   double weights_stall_seconds = 0, kv_stall_seconds = 0;
   int64_t most_rows = 0;       // in one pass
@@ -29,6 +29,9 @@ struct JobPrediction {
   PassPrediction decode_pass;  // seconds 0: there was none
 
   double tokens_per_second() const { return seconds > 0 ? generated_tokens / seconds : 0; }
+  double prefill_tokens_per_second() const {
+    return prefill_seconds > 0 ? prompt_tokens / prefill_seconds : 0;
+  }
   double bound_seconds() const { return busy.most(); }
 };
 

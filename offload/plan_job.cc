@@ -1,0 +1,138 @@
+#include "offload/plan_job.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "model/input_file.h"
+#include "model/tokenizer.h"
+#include "offload/backend.h"
+#include "offload/memory_limit.h"
+#include "offload/probe.h"
+#include "offload/rows.h"
+#include "offload/store_files.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+constexpr double kUsableShare = 0.95;  // of a profile's memory
+
+PackOptions pack_options(const RunConfig::Weights& weights) {
+  PackOptions options;
+  options.dtype = weights.dtype;
+  options.group_size = weights.group_size;
+  options.asymmetric = weights.asymmetric;
+  options.quantise_head = weights.quantise_head;
+  return options;
+}
+
+// What will be read in the run: the store, or where it will be.
+std::string storage_path(const RunConfig& config, const std::string& cache_folder) {
+  if (PackedStore::is_store(config.model.path))
+    return path_in(config.model.path, std::string(kWeightsFile));
+  if (!config.model.store.empty() && file_exists(config.model.store)) return config.model.store;
+  make_folder(cache_folder);
+  return cache_folder;
+}
+
+HardwareProfile this_machine(const RunConfig& config, const StoreFormat& format,
+                             const Backend& backend, const PlanOptions& options) {
+  if (options.note) options.note("measuring this machine, or using what was measured of it before");
+  return load_profile_or_measure(options.cache_folder, *backend.device, *backend.kernels,
+                                 {.path = storage_path(config, options.cache_folder),
+                                  .engine = config.nvme.engine,
+                                  .weights = format.dtype,
+                                  .int8_activations = config.device.int8_activations});
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const std::string& path) {
+  try {
+    return load_tokenizer(path);
+  } catch (const CheckpointError&) {
+    return nullptr;  // rows then bring token ids
+  }
+}
+
+Workload workload_of(const RunConfig& config, const ModelConfig& model,
+                     const std::atomic<bool>& stop) {
+  const std::string& input = config.job.input;
+  const bool readable = !input.empty() && std::filesystem::is_regular_file(input);
+  if (!readable && !input.empty() && input != "-" && !std::filesystem::exists(input))
+    throw IoError("job.input: " + input + " does not exist", ENOENT);
+  if (!readable) return {};
+  const auto tokenizer = tokenizer_of(config.model.path);
+  const RowContext context{.tokenizer = tokenizer.get(),
+                           .vocab_size = model.vocab_size,
+                           .sampling = merge_sampling(config.sampling, default_sampling()),
+                           .eos_ids = {},
+                           .model_context = model.max_position_embeddings,
+                           .over_length = config.job.over_length};
+  const Workload workload = measure_workload(input, context, stop);
+  if (workload.rows == 0) throw UsageError("job.input: " + input + " has no row that can run");
+  return workload;
+}
+
+int64_t usable(int64_t bytes) {
+  return static_cast<int64_t>(kUsableShare * static_cast<double>(bytes));
+}
+
+// Memory of the device that computes, and of the host beside it.
+void set_memory(const RunConfig& config, const HardwareProfile& profile, bool this_machine,
+                PlanRequest& request) {
+  const int64_t host_has =
+      this_machine ? measure_host_memory().usable() : usable(profile.host.bytes);
+  const int64_t host = config.host.memory.value_or(host_has);
+  if (profile.link) {
+    request.host_memory = host;
+    request.memory.host_memory =
+        config.device.memory.value_or(usable(profile.compute.memory.bytes));
+  } else {
+    request.memory.host_memory = std::min(host, config.device.memory.value_or(host));
+  }
+}
+
+void check_device(const RunConfig& config, const HardwareProfile& profile) {
+  if (!config.device.type || *config.device.type == profile.device) return;
+  const bool cuda = profile.device == DeviceKind::kCuda;
+  throw UsageError("device.type: the run file asks for " + std::string(cuda ? "a CPU" : "cuda") +
+                   ", but the profile \"" + profile.name + "\" is of " +
+                   (cuda ? "a cuda device" : "a CPU"));
+}
+
+}  // namespace
+
+PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
+                    const std::atomic<bool>& stop) {
+  if (config.model.path.empty())
+    throw UsageError("model.path is missing (or --set model.path=...)");
+  PlannedJob job;
+  job.model = plan_model(config.model.path, pack_options(config.weights));
+  MemoryRequest& memory = job.request.memory;
+  if (options.hardware.empty()) {
+    check_runnable(config);
+    const Backend backend = make_backend(config.device, job.model.layout.config.vocab_size);
+    job.hardware = this_machine(config, job.model.format, backend, options);
+    memory.scratch_bytes = backend.device->scratch_bytes();
+  } else {
+    job.hardware = read_hardware_profile(options.hardware);
+    check_device(config, job.hardware);
+  }
+  set_memory(config, job.hardware, options.hardware.empty(), job.request);
+  memory.placement = config.weights.placement;
+  memory.kv_placement = config.kv_cache.placement;
+  memory.prefetch_depth = config.prefetch.depth.value_or(memory.prefetch_depth);
+  memory.max_sequences = config.batch.max_sequences.value_or(0);
+  memory.token_budget = config.batch.token_budget.value_or(0);
+  memory.block_tokens = config.kv_cache.block_tokens;
+  memory.workload =
+      options.workload ? *options.workload : workload_of(config, job.model.layout.config, stop);
+  job.request.ranks = config.parallel.ranks;
+  job.request.int8_activations = config.device.int8_activations;
+  job.plan = plan_run(job.model.layout, job.request, job.hardware);
+  if (options.what_ifs)
+    job.what_ifs =
+        what_ifs(job.model.layout, job.model.format, job.request, job.hardware, job.plan);
+  return job;
+}
+
+}  // namespace zerostream
