@@ -19,6 +19,8 @@ ReportFacts facts() {
   RunStatistics& s = facts.statistics;
   s.prompt_tokens = 100;
   s.generated_tokens = 50;
+  s.reused_tokens = 30;
+  s.paused_rows = 2;
   s.prefill_seconds = 2;
   s.decode_seconds = 8;
   s.bytes_read = 6'000'000'000;
@@ -36,7 +38,8 @@ TEST(Report, RatesAreOfThePasses) {
   EXPECT_EQ(report["io"]["gigabytes_per_second"], 2.0);
   EXPECT_EQ(report["compute"]["gigaflops_per_second"], 0.5);
   EXPECT_EQ(report["memory"]["pools"]["kv cache"], 128);
-  EXPECT_EQ(report["rows"], (Json{{"ok", 7}, {"failed", 1}, {"kept", 0}}));
+  EXPECT_EQ(report["rows"], (Json{{"ok", 7}, {"failed", 1}, {"kept", 0}, {"paused", 2}}));
+  EXPECT_EQ(report["tokens"], (Json{{"prompt", 100}, {"generated", 50}, {"reused", 30}}));
 }
 
 TEST(Report, BoundIsWhatThePassesWaitedFor) {
