@@ -15,7 +15,9 @@
 #include "offload/memory_limit.h"
 #include "offload/report.h"
 #include "offload/request_queue.h"
+#include "offload/run_planning.h"
 #include "offload/run_recorder.h"
+#include "offload/workload.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -94,7 +96,12 @@ Json text_settings(const RunConfig& config, const LoadedModel& model) {
                    {"eos_token_ids", model.eos_ids},
                    {"over_length", over_length_name(config.job.over_length)}};
   if (config.device.int8_activations) settings["int8_activations"] = true;
+  if (config.kv_cache.dtype) settings["kv_dtype"] = std::string(dtype_name(*config.kv_cache.dtype));
   return settings;
+}
+
+int64_t model_context(const LoadedModel& model) {
+  return model.store.config().max_position_embeddings;
 }
 
 RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_t memory_context) {
@@ -102,7 +109,7 @@ RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_
           .vocab_size = model.store.config().vocab_size,
           .sampling = model.sampling,
           .eos_ids = model.eos_ids,
-          .model_context = model.store.config().max_position_embeddings,
+          .model_context = model_context(model),
           .memory_context = memory_context,
           .over_length = config.job.over_length};
 }
@@ -126,6 +133,7 @@ RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOpti
   config.weights.quantise_head = format.quantised_head;
   config.weights.placement = resolved_placement(plan.resident_bytes(model.store.layout()),
                                                 model.store.layout().weights_bytes());
+  config.kv_cache.dtype = plan.kv_dtype;
   config.kv_cache.placement.kind =
       plan.kv_on_storage() ? PlacementKind::kNvme : PlacementKind::kHost;
   config.nvme.queue_depth = options.queue_depth;
@@ -157,8 +165,10 @@ void check_report_folder(const std::string& report) {
 // One job from the loaded model on.
 class Job {
  public:
-  Job(const RunConfig& config, const JobEvents& events, const std::atomic<bool>& stop)
+  Job(const RunConfig& config, const std::string& cache_folder, const JobEvents& events,
+      const std::atomic<bool>& stop)
       : config_(config),
+        cache_folder_(cache_folder),
         events_(events),
         stop_(stop),
         output_(config.job.output),
@@ -187,6 +197,14 @@ class Job {
   void answer(const LoadedModel& model) {
     RuntimeOptions options = runtime_options(config_);
     options.timeline = recorder_.timeline();
+    if (!is_stream(config_.job.input))
+      options.workload = measure_workload(config_.job.input,
+                                          row_context(config_, model, model_context(model)), stop_);
+    facts_.predicted = plan_this_run(model,
+                                     {.cache_folder = cache_folder_,
+                                      .int8_activations = config_.device.int8_activations,
+                                      .note = events_.note},
+                                     options);
     Generator generator(model.store, *model.backend.device, *model.backend.kernels,
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);
@@ -232,6 +250,7 @@ class Job {
 
  private:
   const RunConfig& config_;
+  const std::string& cache_folder_;
   const JobEvents& events_;
   const std::atomic<bool>& stop_;
   Output output_;
@@ -280,7 +299,7 @@ JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder
   const auto start = Clock::now();
   check_job(config);
   if (config.job.input != "-") File::open(config.job.input, {});
-  Job job(config, events, stop);
+  Job job(config, cache_folder, events, stop);
   check_report_folder(*config.job.report);
   const auto packing = [&](int64_t done, int64_t total) {
     if (stop) throw Stopped();

@@ -95,9 +95,10 @@ void set_block_size(const Json& value, RunConfig& config) {
   });
 }
 
-void check_kv_dtype(const Json& value) {
+void set_kv_dtype(const Json& value, RunConfig& config) {
   constexpr std::array<std::string_view, 5> kNames = {"auto", "fp32", "fp16", "bf16", "int8"};
-  if (choice(value, kNames) != 0) throw NotYet{"a dtype of the KV cache's own is"};
+  const size_t index = choice(value, kNames);
+  config.kv_cache.dtype = index == 0 ? std::nullopt : dtype_from_name(kNames[index]);
 }
 
 void set_over_length(const Json& value, RunConfig& config) {
@@ -139,7 +140,7 @@ constexpr Key kKeys[] = {
     {"kv_cache.placement",
      [](auto& s, auto& c) { c.kv_cache.placement = read_placement(s.value); }},
     {"kv_cache.directory", [](auto& s, auto& c) { c.kv_cache.directory = path_or_none(s); }},
-    {"kv_cache.dtype", [](auto& s, auto&) { check_kv_dtype(s.value); }},
+    {"kv_cache.dtype", [](auto& s, auto& c) { set_kv_dtype(s.value, c); }},
     {"kv_cache.block_tokens",
      [](auto& s, auto& c) {
        c.kv_cache.block_tokens = static_cast<int32_t>(read_integer(s.value, 1, kMostBlockTokens));

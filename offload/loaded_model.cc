@@ -112,6 +112,7 @@ RuntimeOptions runtime_options(const RunConfig& config) {
   RuntimeOptions options;
   options.placement = config.weights.placement;
   options.kv_placement = config.kv_cache.placement;
+  options.kv_dtype = config.kv_cache.dtype;
   options.kv_directory = config.kv_cache.directory;
   options.host_memory = config.host.memory ? *config.host.memory : measure_host_memory().usable();
   if (config.device.memory)

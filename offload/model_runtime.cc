@@ -12,6 +12,18 @@
 namespace zerostream {
 namespace {
 
+PrefetcherOptions prefetcher_options(const RuntimeOptions& options) {
+  PrefetcherOptions prefetch;
+  prefetch.engine = options.io_engine;
+  prefetch.transfer.block_size = options.block_size;
+  prefetch.transfer.max_retries = options.max_retries;
+  prefetch.queue_depth = options.queue_depth;
+  prefetch.timeline = options.timeline;
+  return prefetch;
+}
+
+}  // namespace
+
 MemoryRequest memory_request(const RuntimeOptions& options, const Device& device) {
   MemoryRequest request;
   request.host_memory = options.host_memory;
@@ -27,18 +39,6 @@ MemoryRequest memory_request(const RuntimeOptions& options, const Device& device
   request.workload = options.workload;
   return request;
 }
-
-PrefetcherOptions prefetcher_options(const RuntimeOptions& options) {
-  PrefetcherOptions prefetch;
-  prefetch.engine = options.io_engine;
-  prefetch.transfer.block_size = options.block_size;
-  prefetch.transfer.max_retries = options.max_retries;
-  prefetch.queue_depth = options.queue_depth;
-  prefetch.timeline = options.timeline;
-  return prefetch;
-}
-
-}  // namespace
 
 // Members in the order of their making; each may use those above it, and goes before them.
 struct ModelRuntime::State {
@@ -106,7 +106,8 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                            const RuntimeOptions& options)
     : state_(std::make_unique<State>(store)) {
   State& state = *state_;
-  state.plan = plan_memory(store.layout(), memory_request(options, device));
+  state.plan =
+      options.plan ? *options.plan : plan_memory(store.layout(), memory_request(options, device));
   state.facts.pools = state.plan.pools;
   state.facts.weights_bytes = store.layout().weights_bytes();
   state.load(device, options);

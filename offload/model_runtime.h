@@ -39,10 +39,14 @@ struct RuntimeOptions {
   int64_t block_size = int64_t{4} << 20;  // bytes of a request
   int32_t max_retries = 0;                // of a read that failed with EIO
   bool direct = true;                     // O_DIRECT where the file system has it
+  std::optional<MemoryPlan> plan;         // how memory is divided; absent: as plan_memory() does
   std::function<std::unique_ptr<IoEngine>()>
       make_engine;               // for streaming, instead of io_engine (tests: faults)
   Timeline* timeline = nullptr;  // gets spans of what happens, if anybody wants them
 };
+
+// What plan_memory() is asked for a run with these options.
+MemoryRequest memory_request(const RuntimeOptions& options, const Device& device);
 
 // Owns what a LayerScheduler works with. Errors of the constructor: InfeasibleError when the pools
 // do not fit, with the bytes of each; CheckpointError for damaged weights; IoError. Threads: one.

@@ -120,6 +120,7 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
   set_memory(config, job.hardware, options.hardware.empty(), job.request);
   memory.placement = config.weights.placement;
   memory.kv_placement = config.kv_cache.placement;
+  memory.kv_dtype = config.kv_cache.dtype;
   memory.prefetch_depth = config.prefetch.depth.value_or(memory.prefetch_depth);
   memory.max_sequences = config.batch.max_sequences.value_or(0);
   memory.token_budget = config.batch.token_budget.value_or(0);

@@ -94,6 +94,7 @@ Json make_report(const ReportFacts& facts) {
       {"memory", {{"pools", pools_json(s)}, {"peak_rss", facts.peak_resident_bytes}}},
       {"bound", fetch ? "fetch" : "compute"},
       {"notes", s.notes}};
+  if (!facts.predicted.is_null()) report["predicted"] = facts.predicted;
   if (!facts.history.is_null()) report["history"] = facts.history;
   if (!facts.timeline.is_null()) report["timeline"] = facts.timeline;
   return report;

@@ -56,6 +56,10 @@ Json value_or_auto(const std::optional<T>& value) {
   return value ? Json(*value) : Json("auto");
 }
 
+Json dtype_or_auto(const std::optional<DType>& dtype) {
+  return dtype ? Json(std::string(dtype_name(*dtype))) : Json("auto");
+}
+
 Json path_or_null(const std::string& path) { return path.empty() ? Json() : Json(path); }
 
 std::string engine_name(IoEngineKind kind) {
@@ -122,8 +126,6 @@ ConfigOverride parse_override(const std::string& text) {
 }
 
 Json run_config_json(const RunConfig& config) {
-  const Json dtype =
-      config.weights.dtype ? Json(std::string(dtype_name(*config.weights.dtype))) : Json("auto");
   return {
       {"model", {{"path", config.model.path}, {"store", path_or_null(config.model.store)}}},
       {"device",
@@ -134,7 +136,7 @@ Json run_config_json(const RunConfig& config) {
       {"host", {{"memory", value_or_auto(config.host.memory)}}},
       {"weights",
        {{"placement", placement_json(config.weights.placement)},
-        {"dtype", dtype},
+        {"dtype", dtype_or_auto(config.weights.dtype)},
         {"group_size", config.weights.group_size.value_or(kDefaultGroupSize)},
         {"asymmetric", config.weights.asymmetric},
         {"quantise_head", config.weights.quantise_head}}},
@@ -147,7 +149,7 @@ Json run_config_json(const RunConfig& config) {
       {"kv_cache",
        {{"placement", placement_json(config.kv_cache.placement)},
         {"directory", path_or_null(config.kv_cache.directory)},
-        {"dtype", "auto"},
+        {"dtype", dtype_or_auto(config.kv_cache.dtype)},
         {"block_tokens", config.kv_cache.block_tokens},
         {"share_prefixes", config.kv_cache.share_prefixes}}},
       {"batch",

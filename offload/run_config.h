@@ -50,7 +50,8 @@ struct RunConfig {
   } prefetch;
   struct KvCache {
     Placement placement;
-    std::string directory;  // of keys and values on storage; empty: the store's
+    std::optional<DType> dtype;  // absent: that of the arithmetic
+    std::string directory;       // of keys and values on storage; empty: the store's
     int32_t block_tokens = 16;
     bool share_prefixes = true;  // rows that begin with the same tokens share memory
   } kv_cache;

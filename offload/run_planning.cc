@@ -1,0 +1,60 @@
+#include "offload/run_planning.h"
+
+#include <algorithm>
+
+#include "offload/planner.h"
+#include "offload/probe.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+constexpr int32_t kManyRows = 256;  // more at once change little where nothing streams
+
+bool fits_memory(const ModelLayout& layout, const MemoryRequest& request, const MemoryPlan& plan) {
+  if (plan.resident_bytes(layout) < layout.weights_bytes() || plan.kv_on_storage()) return false;
+  if (request.max_sequences > 0) return true;
+  const int64_t rows = request.workload.rows > 0 ? request.workload.rows : kManyRows;
+  return plan.max_sequences >= std::min<int64_t>(rows, kManyRows);
+}
+
+std::optional<MemoryPlan> simple_plan(const ModelLayout& layout, const MemoryRequest& request) {
+  try {
+    MemoryPlan plan = plan_memory(layout, request);
+    if (fits_memory(layout, request, plan)) return plan;
+  } catch (const InfeasibleError&) {  // the planner has more to try
+  }
+  return std::nullopt;
+}
+
+Json predicted_json(const JobPrediction& job) {
+  return {{"total_seconds", job.seconds},
+          {"tokens_per_second", job.tokens_per_second()},
+          {"decode_tokens_per_second", job.decode_tokens_per_second},
+          {"prefill_tokens_per_second", job.prefill_tokens_per_second()},
+          {"bound_seconds", job.bound_seconds()},
+          {"bound", bound_name(job.busy.bound())}};
+}
+
+}  // namespace
+
+Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
+  const ModelLayout& layout = model.store.layout();
+  PlanRequest request;
+  request.memory = memory_request(options, *model.backend.device);
+  request.int8_activations = planning.int8_activations;
+  options.plan = simple_plan(layout, request.memory);
+  if (options.plan) return {};
+  planning.note("measuring this machine, or using what was measured of it before");
+  const HardwareProfile profile =
+      load_profile_or_measure(planning.cache_folder, *model.backend.device, *model.backend.kernels,
+                              {.path = model.store.weights_path(),
+                               .engine = options.io_engine,
+                               .weights = layout.dtype,
+                               .int8_activations = planning.int8_activations});
+  const RunPlan plan = plan_run(layout, request, profile);
+  options.plan = plan.memory;
+  return predicted_json(plan.job);
+}
+
+}  // namespace zerostream

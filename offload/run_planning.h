@@ -1,0 +1,25 @@
+// What a job leaves to the engine, decided just before it begins.
+#pragma once
+
+#include <string>
+
+#include "model/json.h"
+#include "offload/hardware_profile.h"
+#include "offload/loaded_model.h"
+#include "offload/model_runtime.h"
+
+namespace zerostream {
+
+struct RunPlanning {
+  std::string cache_folder;  // where measurements of this machine are kept
+  bool int8_activations = false;
+  std::function<void(const std::string& line)> note;  // lines for people
+};
+
+// Sets options.plan for options.workload. Where all weights and rows fit memory that is
+// plan_memory()'s; else rates of this machine, measured in a second or two or kept from earlier,
+// decide (planner.h). Returns what is predicted of the job, for the report; null where nothing was.
+// Throws InfeasibleError, IoError and the device's errors.
+Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options);
+
+}  // namespace zerostream
