@@ -179,7 +179,8 @@ TEST(RunHistory, RowsAreTheMeanOfTheMergedPasses) {
 
 std::vector<int64_t> first_passes(const PassWindows& windows) {
   std::vector<int64_t> firsts;
-  for (const Json& window : windows.json(0)["windows"]) firsts.push_back(window["first_pass"]);
+  const Json json = windows.json(0);
+  for (const Json& window : json["windows"]) firsts.push_back(window["first_pass"]);
   return firsts;
 }
 
