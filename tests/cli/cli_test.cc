@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "model/json.h"
+#include "offload/hardware_profile.h"
 #include "tests/cli/subprocess.h"
 #include "tests/support/temp_dir.h"
 
@@ -87,8 +88,19 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int8", "--layout", "rows"}, 2, "tiles only");
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int4", "--group-size", "48"}, 2, "not 48");
   expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "is for int8 and int4 weights");
-  for (const char* name : {"plan", "simulate", "score", "selftest"})
+  for (const char* name : {"score", "selftest"})
     expect_error({name, "x", "--json"}, 2, std::string(name) + " is not available");
+}
+
+TEST_F(CliTest, ProbeWritesAProfileThatReadsBack) {
+  const CommandResult result = command({"probe", "--quick", "--directory", ".", "-o", "p.yaml"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, AllOf(HasSubstr("latency of 4 KiB"), HasSubstr("32 rows")));
+  EXPECT_EQ(result.out, "");
+  const HardwareProfile profile = read_hardware_profile(folder_.file("p.yaml"));
+  EXPECT_GT(profile.storage.value().read.median, 0);
+  EXPECT_GT(profile.gemm(DType::kBF16, false).seconds(1, 64, 64), 0);
+  expect_error({"probe", "--directory", "none"}, 2, "--directory none: there is no such folder");
 }
 
 TEST_F(CliTest, FilesThatAreNotThere) {
@@ -279,6 +291,56 @@ TEST_F(CliTest, DoctorSpeaksJson) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_GT(Json::parse(result.out).size(), 8u);
   EXPECT_THAT(command({"doctor"}).out, HasSubstr("io_uring"));
+}
+
+TEST_F(CliTest, TraceAndReportPage) {
+  write_rows(3);
+  ASSERT_EQ(command(run_arguments({"--set", "job.trace=t.json", "--set", "weights.placement=nvme"}))
+                .exit_code,
+            0);
+  EXPECT_GT(Json::parse(read("t.json"))["traceEvents"].size(), 20u);
+  const std::string text = read("out.report.json");
+  EXPECT_LT(text.size(), 1u << 20);
+  const Json report = Json::parse(text);
+  EXPECT_EQ(report["config"]["job"]["trace"], "t.json");
+  EXPECT_EQ(report["history"]["points"].size(),
+            report["passes"]["prefill"].get<size_t>() + report["passes"]["decode"].get<size_t>());
+  EXPECT_FALSE(report["timeline"]["windows"][0]["spans"].empty());
+
+  ASSERT_EQ(command({"report", "out.report.json", "-o", "page.html"}).exit_code, 0);
+  EXPECT_THAT(read("page.html"),
+              AllOf(StartsWith("<!DOCTYPE html>"), HasSubstr("9 tokens for 3 rows")));
+  EXPECT_EQ(command({"report", "out.report.json", "-o", "-"}).out, read("page.html"));
+}
+
+TEST_F(CliTest, TraceOfAStoppedRunIsWhole) {
+  write_rows(2000, 40);
+  Command running(run_arguments({"--set", "batch.max_sequences=4", "--set", "job.trace=t.json"}),
+                  folder_.path().string());
+  for (int i = 0; i < 500; ++i) {
+    std::error_code error;
+    if (std::filesystem::file_size(folder_.file("out.jsonl"), error) > 2000 && !error) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  kill(running.process(), SIGTERM);
+  EXPECT_EQ(running.wait().exit_code, 128 + SIGTERM);
+  EXPECT_GT(Json::parse(read("t.json"))["traceEvents"].size(), 20u);
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("t.json.partial")));
+}
+
+TEST_F(CliTest, TracesAndPagesThatCannotBe) {
+  write_rows(1);
+  expect_error(run_arguments({"--set", "job.trace=out.jsonl"}), 2, "is also job.output");
+  expect_error(run_arguments({"--set", "job.trace=-"}), 2, "job.trace: stdout is for rows");
+  expect_error(run_arguments({"--set", "job.trace=none/t.json"}), 5, "none/t.json");
+  write("bad.json", "{\"rows\": ");
+  write("foreign.json", "{\"rows\": 3}");
+  expect_error({"report", "bad.json", "-o", "p.html"}, 2, "bad.json");
+  expect_error({"report", "foreign.json", "-o", "p.html"}, 2, "no report of zerostream run");
+  expect_error({"report", "none.json", "-o", "p.html"}, 5, "none.json");
+  expect_error({"report", "foreign.json"}, 2, "--output is required");
+  expect_error({"report", "foreign.json", "-o", "foreign.json"}, 2, "is the report itself");
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("p.html")));
 }
 
 TEST_F(CliTest, TokenizeNeedsATokenizer) { expect_error({"tokenize", "none"}, 4, "none"); }
