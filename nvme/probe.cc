@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <random>
 #include <vector>
@@ -63,8 +64,9 @@ class BlockLoop {
         blocks_of_file_(stretch.file_bytes / stretch.block_size),
         first_block_(stretch.begin / stretch.block_size),
         queue_(engine, {.block_size = stretch.block_size}) {
-    const int64_t places = std::min<int64_t>(engine.capacity(), memory.size() / stretch.block_size);
+    const int64_t places = memory.size() / stretch.block_size;
     require(places > 0 && blocks_of_file_ > 0, "memory and file hold a block");
+    most_in_flight_ = std::min<int64_t>(engine.capacity(), places);
     for (int64_t i = 0; i < places; ++i) free_.push_back(memory.data() + i * stretch.block_size);
   }
 
@@ -75,7 +77,7 @@ class BlockLoop {
              (submitted_ == 0 || clock.seconds() < stretch_.most_seconds);
     };
     do {
-      while (!free_.empty() && more()) submit();
+      while (in_flight_ < most_in_flight_ && more()) submit();
       queue_.pump(true);
     } while (!queue_.idle() || more());
     if (error_) std::rethrow_exception(error_);
@@ -85,8 +87,8 @@ class BlockLoop {
 
  private:
   void submit() {
-    std::byte* place = free_.back();
-    free_.pop_back();
+    std::byte* place = free_.front();  // that has not been used for longest
+    free_.pop_front();
     queue_.submit({.kind = stretch_.kind,
                    .file = stretch_.file,
                    .offset = (first_block_ + submitted_) % blocks_of_file_ * stretch_.block_size,
@@ -95,13 +97,16 @@ class BlockLoop {
                    .done = [this, place](std::exception_ptr error) {
                      if (error) error_ = error;
                      free_.push_back(place);
+                     --in_flight_;
                    }});
     ++submitted_;
+    ++in_flight_;
   }
 
   const DiskStretch& stretch_;
   const int64_t blocks_of_file_, first_block_;
-  std::vector<std::byte*> free_;
+  std::deque<std::byte*> free_;
+  int64_t most_in_flight_ = 0, in_flight_ = 0;
   std::exception_ptr error_;
   int64_t submitted_ = 0;
   TransferQueue queue_;

@@ -51,10 +51,10 @@ struct DiskTime {
   double seconds = 0;  // writes: until the disk has them
 };
 
-// Moves the stretch with as many blocks in flight as the engine and `memory` (4 KiB aligned) hold;
-// written are the bytes that are there. Stops after all of the file or after `most_seconds`, but
-// moves one block at least. REQUIRES: memory and file hold a block. Throws the IoError of a failed
-// request.
+// Moves the stretch with as many blocks in flight as the engine and `memory` (4 KiB aligned) hold,
+// round and round through all of the memory; written are the bytes that are there. Stops after all
+// of the file or after `most_seconds`, but moves one block at least. REQUIRES: memory and file hold
+// a block. Throws the IoError of a failed request.
 DiskTime time_stretch(const DiskStretch& stretch, IoEngine& engine, const Buffer& memory);
 
 // Median seconds of `count` reads of 4 KiB, one after the other, at places all over the file.

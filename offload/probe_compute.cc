@@ -45,9 +45,16 @@ struct ComputeProbe::State {
   std::unique_ptr<Stream> stream;
   Buffer weights, source, target, arrays;
 
+  void enqueue_small_products(int count) {
+    const LinearArgs args = product(probe_weight(DType::kF32, 256, 64), false, 1);
+    for (int i = 0; i < count; ++i) kernels.linear(args, *stream);
+  }
+
   // Seconds until the device has done what `work` enqueues. `weight_bytes` of the weights are read.
   double time(int64_t weight_bytes, const std::function<void()>& work) {
     if (device.shares_host_memory()) flush_host_caches(weights.data(), weight_bytes);
+    enqueue_small_products(1000);  // so that all workers are awake, each on its processor
+    stream->synchronize();
     return time_of([&] {
       work();
       stream->synchronize();
@@ -162,12 +169,9 @@ Rate ComputeProbe::attention(DType dtype) {
 }
 
 double ComputeProbe::launch_seconds() {
-  constexpr int kOperations = 500;
-  const LinearArgs args = state_->product(probe_weight(DType::kF32, 256, 64), false, 1);
+  constexpr int kOperations = 1000;
   const Rate seconds = measure_rate(state_->rounds, [&] {
-    return state_->time(0, [&] {
-      for (int i = 0; i < kOperations; ++i) state_->kernels.linear(args, *state_->stream);
-    }) / kOperations;
+    return state_->time(0, [&] { state_->enqueue_small_products(kOperations); }) / kOperations;
   });
   return seconds.median;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <tuple>
 
 #include "base/bytes.h"
 #include "nvme/probe.h"
@@ -15,8 +16,8 @@ namespace {
 constexpr int kQueueDepth = 16;  // as runs have it
 constexpr int64_t kLargeBlock = int64_t{4} << 20;
 constexpr int64_t kBlockSizes[] = {int64_t{256} << 10, int64_t{1} << 20, kLargeBlock};
-constexpr int64_t kProbeMemory = int64_t{64} << 20;
-constexpr int64_t kQuickMemory = int64_t{32} << 20;
+constexpr int64_t kProbeMemory = int64_t{128} << 20;
+constexpr int64_t kQuickMemory = int64_t{64} << 20;
 constexpr int64_t kQuickScratch = int64_t{256} << 20;
 constexpr int64_t kLeastFile = int64_t{64} << 20;
 constexpr ProbeRounds kProbeRounds = {.least = 3, .most = 3, .seconds = 0.5};
@@ -73,9 +74,11 @@ void probe_modes(const DiskRates& rates, HardwareProfile::Storage& storage,
   }
 }
 
-// The best of the direct modes, or of all where there is none.
+// The best engine with large blocks, as runs have them; direct where that is possible.
 Rate best_read(const std::vector<HardwareProfile::ReadMode>& modes) {
-  const auto worth = [](const auto& mode) { return std::pair(mode.direct, mode.rate.median); };
+  const auto worth = [](const auto& mode) {
+    return std::tuple(mode.block_size == kLargeBlock, mode.direct, mode.rate.median);
+  };
   return std::max_element(modes.begin(), modes.end(),
                           [&](const auto& a, const auto& b) { return worth(a) < worth(b); })
       ->rate;
