@@ -3,16 +3,11 @@
 #include <algorithm>
 #include <limits>
 
+#include "model/unicode_classes.h"
 #include "model/utf8.h"
 
 namespace zerostream {
 namespace {
-
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
-}
 
 size_t character_before(std::string_view text, size_t position) {
   do {
@@ -24,7 +19,7 @@ size_t character_before(std::string_view text, size_t position) {
 size_t skip_spaces_back(std::string_view text, size_t position, size_t lowest) {
   while (position > lowest) {
     const size_t before = character_before(text, position);
-    if (!is_space(utf8_at(text, before).code_point)) break;
+    if (!is_white_space(utf8_at(text, before).code_point)) break;
     position = before;
   }
   return std::max(position, lowest);
@@ -33,7 +28,7 @@ size_t skip_spaces_back(std::string_view text, size_t position, size_t lowest) {
 size_t skip_spaces(std::string_view text, size_t position) {
   while (position < text.size()) {
     const Utf8Sequence next = utf8_at(text, position);
-    if (!is_space(next.code_point)) break;
+    if (!is_white_space(next.code_point)) break;
     position += next.bytes;
   }
   return position;
@@ -50,64 +45,54 @@ AddedToken read_token(const JsonPart& part) {
   return token;
 }
 
-}  // namespace
+struct Match {
+  size_t begin = 0;
+  size_t end = 0;
+  int32_t id = 0;
+};
 
-void TokenTrie::add(std::string_view text, int32_t value) {
-  if (text.empty()) return;
-  uint32_t node = 0;
-  for (const char c : text) {
-    const uint64_t key = uint64_t{node} << 8 | static_cast<uint8_t>(c);
-    const auto [child, is_new] = children_.emplace(key, nodes_);
-    if (is_new) ++nodes_;
-    node = child->second;
-  }
-  values_.emplace(node, value);
-}
-
-std::optional<TokenTrie::Match> TokenTrie::longest_at(std::string_view text, size_t begin) const {
-  std::optional<Match> longest;
-  uint32_t node = 0;
-  for (size_t i = begin; i < text.size(); ++i) {
-    const auto child = children_.find(uint64_t{node} << 8 | static_cast<uint8_t>(text[i]));
-    if (child == children_.end()) break;
-    node = child->second;
-    const auto value = values_.find(node);
-    if (value != values_.end()) longest = Match{begin, i + 1, value->second};
-  }
-  return longest;
-}
-
-std::optional<TokenTrie::Match> TokenTrie::find(std::string_view text, size_t start) const {
-  if (values_.empty()) return std::nullopt;
+// The longest of the strings at the leftmost place at or after `start`.
+std::optional<Match> find_longest(const PrefixTrie& trie, std::string_view text, size_t start) {
+  if (trie.empty()) return std::nullopt;
   for (size_t begin = start; begin < text.size(); ++begin) {
-    if (const std::optional<Match> match = longest_at(text, begin)) return match;
+    Match match;
+    trie.each_prefix(text.substr(begin), [&](size_t bytes, int32_t id) {
+      match = {begin, begin + bytes, id};
+    });
+    if (match.end > 0) return match;
   }
   return std::nullopt;
 }
 
-AddedTokens::AddedTokens(const JsonPart& tokens, const BpeModel& model,
+}  // namespace
+
+AddedTokens::AddedTokens(const JsonPart& tokens, const Vocabulary& vocabulary,
                          const Normalizer& normalizer)
     : word_(kRustWordCharacter, "added tokens") {
   if (tokens.is_null()) return;
   std::vector<int32_t> in_order;
   for (const JsonPart& part : tokens.items()) {
     AddedToken token = read_token(part);
-    if (!token.content.empty()) in_order.push_back(add(std::move(token), model, normalizer));
+    if (!token.content.empty()) in_order.push_back(add(std::move(token), vocabulary, normalizer));
   }
   // Of entries for one token the last one counts.
+  PrefixTrie::Entries raw, normalized;
   for (const int32_t id : in_order) {
     const AddedToken& token = tokens_.at(id);
-    (token.normalized ? normalized_ : raw_).add(token.content, id);
+    (token.normalized ? normalized : raw).emplace_back(token.content, id);
   }
+  raw_ = PrefixTrie(std::move(raw));
+  normalized_ = PrefixTrie(std::move(normalized));
 }
 
-int32_t AddedTokens::add(AddedToken token, const BpeModel& model, const Normalizer& normalizer) {
+int32_t AddedTokens::add(AddedToken token, const Vocabulary& vocabulary,
+                         const Normalizer& normalizer) {
   if (token.special) specials_.insert(token.content);
   const auto known = ids_.find(token.content);
   std::optional<int32_t> id =
-      known != ids_.end() ? std::optional(known->second) : model.token_to_id(token.content);
+      known != ids_.end() ? std::optional(known->second) : vocabulary.token_to_id(token.content);
   if (!id) {
-    id = std::max(highest_id_ + 1, static_cast<int32_t>(model.vocabulary().size()));
+    id = std::max(highest_id_ + 1, static_cast<int32_t>(vocabulary.size()));
   }
   highest_id_ = std::max(highest_id_, *id);
   ids_.emplace(token.content, *id);
@@ -134,18 +119,19 @@ bool AddedTokens::is_inside_word(std::string_view text, size_t begin, size_t end
 }
 
 std::vector<TextPiece> AddedTokens::split(std::string_view text, bool normalized) const {
-  const TokenTrie& trie = normalized ? normalized_ : raw_;
+  const PrefixTrie& trie = normalized ? normalized_ : raw_;
   std::vector<TextPiece> pieces;
   size_t done = 0;
-  for (auto match = trie.find(text, 0); match; match = trie.find(text, match->end)) {
-    const AddedToken& token = tokens_.at(match->value);
+  for (auto match = find_longest(trie, text, 0); match;
+       match = find_longest(trie, text, match->end)) {
+    const AddedToken& token = tokens_.at(match->id);
     size_t begin = match->begin, end = match->end;
     if (token.single_word && is_inside_word(text, begin, end)) continue;
     if (token.lstrip) begin = skip_spaces_back(text, begin, done);
     if (token.rstrip) end = skip_spaces(text, end);
     if (done < begin) pieces.push_back({text.substr(done, begin - done), std::nullopt});
     // The token before may have taken all of this one as its spaces.
-    if (begin < end) pieces.push_back({text.substr(begin, end - begin), match->value});
+    if (begin < end) pieces.push_back({text.substr(begin, end - begin), match->id});
     done = end;
   }
   if (done < text.size()) pieces.push_back({text.substr(done), std::nullopt});

@@ -9,10 +9,11 @@
 #include <unordered_set>
 #include <vector>
 
-#include "model/bpe.h"
 #include "model/normalizer.h"
+#include "model/prefix_trie.h"
 #include "model/regex.h"
 #include "model/tokenizer_json.h"
+#include "model/vocabulary.h"
 
 namespace zerostream {
 
@@ -31,33 +32,13 @@ struct AddedToken {
   bool special = false;      // left out by decode() on request
 };
 
-// Finds the longest of a set of strings at each place of a text, leftmost first.
-class TokenTrie {
- public:
-  struct Match {
-    size_t begin = 0;
-    size_t end = 0;
-    int32_t value = 0;
-  };
-  // Of equal strings the first one counts; an empty one is never found.
-  void add(std::string_view text, int32_t value);
-  std::optional<Match> find(std::string_view text, size_t start) const;
-
- private:
-  std::optional<Match> longest_at(std::string_view text, size_t begin) const;
-
-  std::unordered_map<uint64_t, uint32_t> children_;  // by node << 8 | byte; the root is 0
-  std::unordered_map<uint32_t, int32_t> values_;     // by node
-  uint32_t nodes_ = 1;
-};
-
 // The "added_tokens" of tokenizer.json. A token that the model has keeps the model's id; others get
 // the ids after the model's, whatever id the file gives, as Hugging Face does it.
 //
 // Threads: const methods from any. Errors: CheckpointError naming the token.
 class AddedTokens {
  public:
-  AddedTokens(const JsonPart& tokens, const BpeModel& model, const Normalizer& normalizer);
+  AddedTokens(const JsonPart& tokens, const Vocabulary& vocabulary, const Normalizer& normalizer);
 
   // Splits at tokens to be found in the text as it is (false) or normalised (true). Pieces point
   // into the text.
@@ -69,14 +50,14 @@ class AddedTokens {
   bool is_special(std::string_view token) const { return specials_.contains(std::string(token)); }
 
  private:
-  int32_t add(AddedToken token, const BpeModel& model, const Normalizer& normalizer);
+  int32_t add(AddedToken token, const Vocabulary& vocabulary, const Normalizer& normalizer);
   bool is_word(std::string_view character) const;
   bool is_inside_word(std::string_view text, size_t begin, size_t end) const;
 
   TokenIds ids_;
   std::unordered_map<int32_t, AddedToken> tokens_;
   std::unordered_set<std::string> specials_;
-  TokenTrie raw_, normalized_;
+  PrefixTrie raw_, normalized_;
   Regex word_;
   int32_t highest_id_ = -1;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <queue>
 #include <utility>
 
@@ -27,7 +28,8 @@ struct Candidate {
 
 }  // namespace
 
-BpeModel::BpeModel(const JsonPart& model) : where_(model.where()) {
+BpeModel::BpeModel(const JsonPart& model)
+    : vocabulary_(model.member("vocab")), where_(model.where()) {
   if (!model.member("dropout").is_null() && model.member("dropout").value() != 0.0) {
     model.member("dropout").fail("random merges are not supported");
   }
@@ -37,23 +39,7 @@ BpeModel::BpeModel(const JsonPart& model) : where_(model.where()) {
   fuse_unknown_ = model.boolean("fuse_unk", false);
   byte_fallback_ = model.boolean("byte_fallback", false);
   ignore_merges_ = model.boolean("ignore_merges", false);
-  read_vocabulary(model.member("vocab"));
   read_merges(model.member("merges"));
-}
-
-void BpeModel::read_vocabulary(const JsonPart& vocabulary) {
-  if (!vocabulary.value().is_object()) vocabulary.fail("must be an object of token ids");
-  ids_.reserve(vocabulary.value().size());
-  for (const auto& [token, id] : vocabulary.value().items()) {
-    ids_.emplace(token, JsonPart(id, vocabulary.where() + "[\"" + token + "\"]").id());
-  }
-  tokens_.reserve(ids_.size());
-  for (const auto& [token, id] : ids_) {
-    if (!tokens_.emplace(id, &token).second) {
-      vocabulary.fail(
-          fmt::format("tokens \"{}\" and \"{}\" have the same id {}", *tokens_[id], token, id));
-    }
-  }
 }
 
 void BpeModel::read_merges(const JsonPart& merges) {
@@ -81,22 +67,10 @@ void BpeModel::add_merge(const std::string& left, const std::string& right, int3
                          const JsonPart& where) {
   if (right.size() < continuing_prefix_.size()) where.fail("lacks continuing_subword_prefix");
   const auto id_of = [&](const std::string& token) {
-    const std::optional<int32_t> id = token_to_id(token);
-    if (!id) where.fail("token \"" + token + "\" is not in the vocabulary");
-    return *id;
+    return vocabulary_.require_id(token, where.where());
   };
   const int32_t id = id_of(left + right.substr(continuing_prefix_.size()));
   merges_.insert_or_assign(pair_key(id_of(left), id_of(right)), Merge{rank, id});
-}
-
-std::optional<int32_t> BpeModel::token_to_id(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? std::nullopt : std::optional(found->second);
-}
-
-const std::string* BpeModel::id_to_token(int32_t id) const {
-  const auto found = tokens_.find(id);
-  return found == tokens_.end() ? nullptr : found->second;
 }
 
 const BpeModel::Merge* BpeModel::find_merge(int32_t left, int32_t right) const {
@@ -105,46 +79,43 @@ const BpeModel::Merge* BpeModel::find_merge(int32_t left, int32_t right) const {
 }
 
 int32_t BpeModel::unknown_id() const {
-  const std::optional<int32_t> id = token_to_id(*unknown_token_);
-  if (!id) {
-    throw CheckpointError(where_ + ".unk_token: \"" + *unknown_token_ +
-                          "\" is not in the vocabulary");
-  }
-  return *id;
+  return vocabulary_.require_id(*unknown_token_, where_ + ".unk_token");
 }
 
-bool BpeModel::split_to_bytes(std::string_view character, std::vector<Symbol>& symbols) const {
-  std::vector<Symbol> bytes;
-  for (const char c : character) {
-    const auto id = token_to_id(fmt::format("<0x{:02X}>", static_cast<unsigned char>(c)));
-    if (!id) return false;
-    bytes.push_back({.id = *id});
-  }
-  symbols.insert(symbols.end(), bytes.begin(), bytes.end());
+bool BpeModel::split_to_bytes(std::string_view text, std::vector<Symbol>& symbols) const {
+  const bool all =
+      std::all_of(text.begin(), text.end(), [this](char c) { return vocabulary_.byte_id(c) >= 0; });
+  if (!all) return false;
+  for (const char c : text) symbols.push_back({.id = vocabulary_.byte_id(c)});
   return true;
 }
 
 std::vector<BpeModel::Symbol> BpeModel::split(std::string_view word) const {
   std::vector<Symbol> symbols;
   symbols.reserve(word.size());
-  bool unknown = false;
+  size_t unknown = 0;  // characters whose token waits for the next known one
   std::string text;
+  const auto flush = [&] {
+    if (unknown > 0)
+      symbols.insert(symbols.end(), fuse_unknown_ ? 1 : unknown, {.id = unknown_id()});
+    unknown = 0;
+  };
   for (size_t i = 0; i < word.size();) {
     const size_t bytes = utf8_at(word, i).bytes;
     text = i == 0 ? "" : continuing_prefix_;
     text += word.substr(i, bytes);
     i += bytes;
     if (i == word.size()) text += end_suffix_;
-    if (const std::optional<int32_t> id = token_to_id(text)) {
+    if (const std::optional<int32_t> id = vocabulary_.token_to_id(text)) {
+      flush();
       symbols.push_back({.id = *id});
-      unknown = false;
     } else if (byte_fallback_ && split_to_bytes(text, symbols)) {
-      unknown = false;
+      continue;
     } else if (unknown_token_) {
-      if (!unknown || !fuse_unknown_) symbols.push_back({.id = unknown_id()});
-      unknown = true;
+      ++unknown;
     }
   }
+  flush();
   for (size_t i = 0; i < symbols.size(); ++i) {
     symbols[i].previous = static_cast<int32_t>(i) - 1;
     symbols[i].next = i + 1 < symbols.size() ? static_cast<int32_t>(i) + 1 : -1;
@@ -186,7 +157,7 @@ void BpeModel::merge_all(std::vector<Symbol>& symbols) const {
 
 void BpeModel::encode(std::string_view word, std::vector<int32_t>& ids) const {
   if (ignore_merges_) {
-    if (const std::optional<int32_t> id = token_to_id(word)) {
+    if (const std::optional<int32_t> id = vocabulary_.token_to_id(word)) {
       ids.push_back(*id);
       return;
     }

@@ -2,23 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "model/tokenizer_json.h"
+#include "model/vocabulary.h"
 
 namespace zerostream {
-
-// Lets maps of strings be searched by views.
-struct StringHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-using TokenIds = std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>>;
 
 // The "BPE" model of tokenizer.json: a vocabulary and ranked merges of two tokens into one.
 //
@@ -33,9 +25,7 @@ class BpeModel {
   // else nothing.
   void encode(std::string_view word, std::vector<int32_t>& ids) const;
 
-  const TokenIds& vocabulary() const { return ids_; }
-  std::optional<int32_t> token_to_id(std::string_view token) const;
-  const std::string* id_to_token(int32_t id) const;  // null if there is none
+  const Vocabulary& vocabulary() const { return vocabulary_; }
 
  private:
   struct Merge {
@@ -49,19 +39,17 @@ class BpeModel {
     bool merged_away = false;
   };
 
-  void read_vocabulary(const JsonPart& vocabulary);
   void read_merges(const JsonPart& merges);
   void add_merge(const std::string& left, const std::string& right, int32_t rank,
                  const JsonPart& where);
   const Merge* find_merge(int32_t left, int32_t right) const;
 
   std::vector<Symbol> split(std::string_view word) const;
-  bool split_to_bytes(std::string_view character, std::vector<Symbol>& symbols) const;
+  bool split_to_bytes(std::string_view text, std::vector<Symbol>& symbols) const;
   void merge_all(std::vector<Symbol>& symbols) const;
   int32_t unknown_id() const;
 
-  TokenIds ids_;
-  std::unordered_map<int32_t, const std::string*> tokens_;
+  Vocabulary vocabulary_;
   std::unordered_map<uint64_t, Merge> merges_;  // by left << 32 | right
   std::optional<std::string> unknown_token_;
   std::string where_, continuing_prefix_, end_suffix_;

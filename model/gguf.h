@@ -28,9 +28,9 @@ struct GgufHeader {
 // Throws CheckpointError naming file and key or tensor.
 GgufHeader read_gguf_header(const std::string& path);
 
-// The tokenizer that a GGUF file carries (`tokenizer.ggml.*`), as the content of a tokenizer.json.
-// Byte-level BPE
-// ("gpt2" model) with its `pre` kind; CheckpointError naming the kind for others.
+// The tokenizer that a GGUF file carries (`tokenizer.ggml.*`), as the content of a tokenizer.json:
+// byte-level BPE ("gpt2" model) with its `pre` kind, sentencepiece ("llama", "t5"), as transformers
+// uses them. CheckpointError naming the kind for others.
 Json gguf_tokenizer_json(const Json& metadata, const std::string& source);
 
 }  // namespace zerostream

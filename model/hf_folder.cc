@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/checkpoint_content.h"
+#include "model/folder_tokenizer.h"
 #include "model/safetensors.h"
 #include "model/storage_type.h"
 #include "model/tensor_shape.h"
@@ -144,9 +145,11 @@ void read_tokenizer(const std::string& folder, CheckpointContent& content) {
   content.tokenizer = read_if_there(folder + "/tokenizer.json", nullptr);
   content.tokenizer_config = read_if_there(folder + "/tokenizer_config.json", nullptr);
   if (!content.tokenizer.is_null()) return;
-  for (const char* other : {"tokenizer.model", "vocab.json", "vocab.txt"})
-    if (file_exists(folder + "/" + other))
-      content.tokenizer_problem = folder + ": " + other + " is there, but no tokenizer.json";
+  try {
+    content.tokenizer = folder_tokenizer_json(folder);
+  } catch (const CheckpointError& error) {
+    content.tokenizer_problem = error.what();
+  }
 }
 
 }  // namespace

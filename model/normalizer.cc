@@ -1,97 +1,164 @@
 #include "model/normalizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
+#include <optional>
 
-#include "base/require.h"
 #include "model/byte_level.h"
+#include "model/precompiled_map.h"
 #include "model/text_edit.h"
+#include "model/unicode_classes.h"
+#include "model/unicode_forms.h"
 #include "model/utf8.h"
 
 namespace zerostream {
 namespace {
 
-// Marks and parts of compositions that Unicode got after version 9, whose tables Hugging Face's NFC
-// has: there they neither move nor compose.
-constexpr struct {
-  char32_t first, last;
-} kInert[] = {
-    {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
-    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
-    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x105D2, 0x105D2},
-    {0x105DA, 0x105DA}, {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC},
-    {0x10EFC, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
-    {0x1133B, 0x1133B}, {0x113B8, 0x113B8}, {0x113BB, 0x113BB}, {0x113C2, 0x113C2},
-    {0x113C5, 0x113C9}, {0x113CE, 0x113D0}, {0x113E1, 0x113E2}, {0x1145E, 0x1145E},
-    {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
-    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99},
-    {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
-    {0x1611E, 0x16129}, {0x1612F, 0x1612F}, {0x16D67, 0x16D6A}, {0x16FF0, 0x16FF1},
-    {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
-    {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF},
-};
+using Step = std::function<std::string(const std::string&)>;
 
-bool is_inert(char32_t c) {
-  return std::any_of(std::begin(kInert), std::end(kInert),
-                     [c](const auto& range) { return c >= range.first && c <= range.last; });
+// Calls append(result, character, bytes) for every character; they make the result.
+template <typename Append>
+std::string map_characters(std::string_view text, Append&& append) {
+  std::string result;
+  result.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Sequence next = utf8_at(text, i);
+    append(result, next.code_point, text.substr(i, next.bytes));
+    i += next.bytes;
+  }
+  return result;
 }
 
-void append_nfc(std::string& out, std::string_view text) {
-  if (text.empty()) return;
-  utf8proc_uint8_t* mapped = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &mapped,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
-  require(size >= 0, "NFC of valid UTF-8");
-  out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+std::string lowercase(const std::string& text) {
+  return map_characters(
+      text, [](std::string& result, char32_t c, std::string_view) { append_lowercase(result, c); });
+}
+
+std::string strip_accents(const std::string& text) {
+  return map_characters(text, [](std::string& result, char32_t c, std::string_view bytes) {
+    if (!is_combining_mark(c)) result += bytes;
+  });
+}
+
+// The clean-up of sentencepiece's "nmt" rules.
+std::string clean_nmt(const std::string& text) {
+  static constexpr CodePointRange kRemoved[] = {{0x01, 0x08}, {0x0B, 0x0B}, {0x0E, 0x1F},
+                                                {0x7F, 0x7F}, {0x8F, 0x8F}, {0x9F, 0x9F}};
+  static constexpr CodePointRange kSpaces[] = {{0x09, 0x0A},     {0x0C, 0x0D},     {0x1680, 0x1680},
+                                               {0x200B, 0x200F}, {0x2028, 0x2029}, {0x2581, 0x2581},
+                                               {0xFEFF, 0xFEFF}, {0xFFFD, 0xFFFD}};
+  return map_characters(text, [](std::string& result, char32_t c, std::string_view bytes) {
+    if (in_ranges(c, kRemoved)) return;
+    result += in_ranges(c, kSpaces) ? " " : bytes;
+  });
+}
+
+struct StripSpaces {
+  bool left = true;
+  bool right = true;
+
+  std::string operator()(std::string_view text) const {
+    size_t begin = text.size(), end = 0;
+    for (size_t i = 0; i < text.size();) {
+      const Utf8Sequence next = utf8_at(text, i);
+      if (!is_white_space(next.code_point)) {
+        begin = std::min(begin, i);
+        end = i + next.bytes;
+      }
+      i += next.bytes;
+    }
+    if (!left) begin = 0;
+    if (!right) end = text.size();
+    return begin < end ? std::string(text.substr(begin, end - begin)) : "";
+  }
+};
+
+struct BertNormalizer {
+  bool clean = true;
+  bool space_ideographs = true;
+  bool strip_accents = true;
+  bool lower = true;
+
+  explicit BertNormalizer(const JsonPart& part)
+      : clean(part.boolean("clean_text", true)),
+        space_ideographs(part.boolean("handle_chinese_chars", true)),
+        lower(part.boolean("lowercase", true)) {
+    strip_accents = part.boolean("strip_accents", lower);
+  }
+
+  std::string operator()(std::string text) const {
+    if (clean) {
+      text = map_characters(text, [](std::string& result, char32_t c, std::string_view bytes) {
+        if (c == U'\uFFFD' || is_control(c)) return;
+        result += is_white_space(c) ? " " : bytes;
+      });
+    }
+    if (space_ideographs) {
+      text = map_characters(text, [](std::string& result, char32_t c, std::string_view bytes) {
+        const std::string_view space = is_cjk_ideograph(c) ? " " : "";
+        result.append(space).append(bytes).append(space);
+      });
+    }
+    if (strip_accents) {
+      text = map_characters(to_unicode_form(text, UnicodeForm::kNfd),
+                            [](std::string& result, char32_t c, std::string_view bytes) {
+                              if (!is_nonspacing_mark(c)) result += bytes;
+                            });
+    }
+    return lower ? lowercase(text) : text;
+  }
+};
+
+Step unicode_form(UnicodeForm form) {
+  return [form](const std::string& text) { return to_unicode_form(text, form); };
+}
+
+// Null for a type that is none of these.
+Step read_unicode_step(const std::string& type) {
+  if (type == "NFC") return unicode_form(UnicodeForm::kNfc);
+  if (type == "NFD") return unicode_form(UnicodeForm::kNfd);
+  if (type == "NFKC") return unicode_form(UnicodeForm::kNfkc);
+  if (type == "NFKD") return unicode_form(UnicodeForm::kNfkd);
+  if (type == "Nmt") return clean_nmt;
+  if (type == "Lowercase") return lowercase;
+  if (type == "StripAccents") return strip_accents;
+  if (type == "ByteLevel") return [](const std::string& text) { return bytes_to_characters(text); };
+  return nullptr;
+}
+
+Step read_step(const JsonPart& part) {
+  const std::string type = part.type();
+  if (type == "Prepend") {
+    return [prefix = part.member("prepend").text()](const std::string& text) {
+      return text.empty() ? text : prefix + text;
+    };
+  }
+  if (type == "Replace") return read_replacement(part);
+  if (type == "Strip") {
+    return StripSpaces{part.boolean("strip_left", true), part.boolean("strip_right", true)};
+  }
+  if (type == "BertNormalizer") return BertNormalizer(part);
+  if (type == "Precompiled") {
+    const JsonPart map = part.member("precompiled_charsmap");
+    const auto shared =
+        std::make_shared<const PrecompiledMap>(decode_base64(map.text(), map.where()), map.where());
+    return [shared](const std::string& text) { return (*shared)(text); };
+  }
+  if (Step step = read_unicode_step(type)) return step;
+  part.fail_type();
 }
 
 }  // namespace
-
-std::string normalize_nfc(std::string_view text) {
-  const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-  if (ascii) return std::string(text);
-  std::string out;
-  out.reserve(text.size());
-  size_t done = 0;
-  for (size_t i = 0; i < text.size();) {
-    const Utf8Sequence next = utf8_at(text, i);
-    if (is_inert(next.code_point)) {
-      append_nfc(out, text.substr(done, i - done));
-      out += text.substr(i, next.bytes);
-      done = i + next.bytes;
-    }
-    i += next.bytes;
-  }
-  append_nfc(out, text.substr(done));
-  return out;
-}
 
 Normalizer::Normalizer(const JsonPart& normalizer) {
   if (!normalizer.is_null()) add(normalizer);
 }
 
 void Normalizer::add(const JsonPart& normalizer) {
-  const std::string type = normalizer.type();
-  if (type == "Sequence") {
+  if (normalizer.type() == "Sequence") {
     for (const JsonPart& part : normalizer.member("normalizers").items()) add(part);
-  } else if (type == "NFC") {
-    steps_.emplace_back([](const std::string& text) { return normalize_nfc(text); });
-  } else if (type == "Prepend") {
-    steps_.emplace_back([prefix = normalizer.member("prepend").text()](const std::string& text) {
-      return text.empty() ? text : prefix + text;
-    });
-  } else if (type == "ByteLevel") {
-    steps_.emplace_back([](const std::string& text) { return bytes_to_characters(text); });
-  } else if (type == "Replace") {
-    steps_.emplace_back(read_replacement(normalizer));
   } else {
-    normalizer.fail_type();
+    steps_.push_back(read_step(normalizer));
   }
 }
 

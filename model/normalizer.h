@@ -10,7 +10,8 @@
 
 namespace zerostream {
 
-// The "normalizer" of tokenizer.json: NFC, ByteLevel, Prepend, Replace and sequences of them.
+// The "normalizer" of tokenizer.json: NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Strip, StripAccents,
+// Lowercase, BertNormalizer, ByteLevel, Prepend, Replace and sequences of them.
 //
 // Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
 class Normalizer {
@@ -23,8 +24,5 @@ class Normalizer {
 
   std::vector<std::function<std::string(const std::string&)>> steps_;
 };
-
-// NFC with the Unicode version of Hugging Face's normalizer.
-std::string normalize_nfc(std::string_view text);
 
 }  // namespace zerostream

@@ -2,18 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "model/byte_level.h"
-#include "model/split.h"
+#include "model/metaspace.h"
 #include "model/text_edit.h"
+#include "model/tokenizer_parts.h"
+#include "model/unicode_scripts.h"
+#include "model/utf8.h"
 
 namespace zerostream {
 namespace {
-
-constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // Rust's numbers, of a later Unicode version than the patterns'.
 constexpr std::string_view kDigit = R"([\p{N}\x{11DE0}-\x{11DE9}\x{16FF4}-\x{16FF6}])";
@@ -28,11 +29,8 @@ constexpr std::string_view kPunctuation =
     R"(\x{11F43}-\x{11F4F}\x{11FFF}\x{12FF1}-\x{12FF2}\x{16D6D}-\x{16D6F}\x{16E97}-\x{16E9A})"
     R"(\x{16FE2}\x{1E5FF}\x{1E95E}-\x{1E95F}])[\p{P}!-/:-@\[-`{-~\x{166D}\x{111C9}])";
 
-std::vector<std::string> split_words(const std::vector<std::string>& words, const SplitRule& rule) {
-  std::vector<std::string> pieces;
-  pieces.reserve(words.size());
-  for (const std::string& word : words) split_text(word, rule, pieces);
-  return pieces;
+SplitRule white_space(const std::string& where) {
+  return {Regex(R"(\s)", where), SplitBehavior::kRemoved};
 }
 
 std::optional<SplitRule> read_split(const JsonPart& part) {
@@ -55,11 +53,48 @@ std::optional<SplitRule> read_split(const JsonPart& part) {
     const std::string pattern = fmt::format("{0}+|(?:(?!{0})\\S)+", kRustWordCharacter);
     return SplitRule{Regex(pattern, where), SplitBehavior::kRemoved, true};
   }
-  if (type == "WhitespaceSplit") return SplitRule{Regex(R"(\s)", where), SplitBehavior::kRemoved};
+  if (type == "WhitespaceSplit") return white_space(where);
   if (type == "CharDelimiterSplit") {
     return SplitRule{Regex::literal(part.member("delimiter").text()), SplitBehavior::kRemoved};
   }
   return std::nullopt;
+}
+
+// Pieces of `length` characters each, the last one maybe shorter.
+bool cut(std::string_view text, size_t length, std::vector<std::string>& pieces) {
+  size_t characters = 0, begin = 0;
+  for (size_t i = 0; i < text.size();) {
+    i += utf8_at(text, i).bytes;
+    if (++characters % length != 0 && i < text.size()) continue;
+    pieces.emplace_back(text.substr(begin, i - begin));
+    begin = i;
+  }
+  return true;
+}
+
+// Pieces that each begin with the mark, but maybe the first one.
+void cut_before(std::string_view text, std::string_view mark, std::vector<std::string>& pieces) {
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const size_t end = std::min(text.find(mark, begin + 1), text.size());
+    pieces.emplace_back(text.substr(begin, end - begin));
+    begin = end;
+  }
+}
+
+// The spaces of a text as marks, one more of them at its beginning where there is none.
+std::string mark_spaces(std::string_view text, std::string_view mark, bool prepend) {
+  std::string marked;
+  marked.reserve(text.size() + mark.size());
+  for (const char c : text) {
+    if (c == ' ') {
+      marked += mark;
+    } else {
+      marked.push_back(c);
+    }
+  }
+  if (prepend && !marked.starts_with(mark)) marked.insert(0, mark);
+  return marked;
 }
 
 }  // namespace
@@ -74,39 +109,81 @@ void PreTokenizer::add(const JsonPart& pre_tokenizer) {
     for (const JsonPart& part : pre_tokenizer.member("pretokenizers").items()) add(part);
   } else if (type == "ByteLevel") {
     add_byte_level(pre_tokenizer);
+  } else if (type == "Metaspace") {
+    add_metaspace(pre_tokenizer);
+  } else if (type == "BertPreTokenizer") {
+    add_split(white_space(pre_tokenizer.where()));
+    add_split({Regex(kPunctuation, pre_tokenizer.where()), SplitBehavior::kIsolated});
+  } else if (type == "FixedLength") {
+    const auto length = static_cast<size_t>(pre_tokenizer.member("length").id());
+    if (length == 0) pre_tokenizer.member("length").fail("must not be 0");
+    add_cut([length](std::string_view word, auto& pieces) { return cut(word, length, pieces); });
+  } else if (type == "UnicodeScripts") {
+    add_cut(cut_by_script);
   } else if (std::optional<SplitRule> rule = read_split(pre_tokenizer)) {
-    steps_.emplace_back(
-        [rule = std::move(*rule)](const Words& words) { return split_words(words, rule); });
+    add_split(std::move(*rule));
   } else {
     pre_tokenizer.fail_type();
   }
 }
 
-void PreTokenizer::add_byte_level(const JsonPart& part) {
-  if (part.boolean("add_prefix_space", true)) {
-    steps_.emplace_back([](Words words) {
-      for (std::string& word : words) {
-        if (!word.starts_with(' ')) word.insert(0, 1, ' ');
-      }
-      return words;
-    });
-  }
-  if (part.boolean("use_regex", true)) {
-    steps_.emplace_back([rule = SplitRule{Regex(kGpt2Pattern, part.where())}](const Words& words) {
-      return split_words(words, rule);
-    });
-  }
-  steps_.emplace_back([](Words words) {
-    for (std::string& word : words) word = bytes_to_characters(word);
-    return words;
+void PreTokenizer::add_cut(Cut cut) {
+  steps_.emplace_back([cut = std::move(cut)](Words& words) {
+    Words pieces;
+    pieces.list.reserve(words.list.size());
+    for (const std::string& word : words.list) {
+      const bool first = &word == &words.list.front();
+      const bool keeps_beginning = cut(word, pieces.list);
+      if (first) pieces.at_start = words.at_start && keeps_beginning;
+    }
+    words = std::move(pieces);
   });
 }
 
-std::vector<std::string> PreTokenizer::operator()(std::string_view text) const {
+void PreTokenizer::add_split(SplitRule rule) {
+  add_cut([rule = std::move(rule)](std::string_view word, auto& pieces) {
+    return split_text(word, rule, pieces);
+  });
+}
+
+void PreTokenizer::add_byte_level(const JsonPart& part) {
+  if (part.boolean("add_prefix_space", true)) {
+    steps_.emplace_back([](Words& words) {
+      for (std::string& word : words.list) {
+        if (!word.starts_with(' ')) word.insert(0, 1, ' ');
+      }
+    });
+  }
+  if (part.boolean("use_regex", true)) add_split({Regex(kGpt2Pattern, part.where())});
+  steps_.emplace_back([](Words& words) {
+    for (std::string& word : words.list) word = bytes_to_characters(word);
+  });
+}
+
+void PreTokenizer::add_metaspace(const JsonPart& part) {
+  const Metaspace metaspace(part);
+  steps_.emplace_back([metaspace](Words& words) {
+    Words pieces{{}, words.at_start};
+    for (const std::string& word : words.list) {
+      const bool at_start = words.at_start && &word == &words.list.front();
+      const bool prepend = metaspace.prepend == Metaspace::Prepend::kAlways ||
+                           (metaspace.prepend == Metaspace::Prepend::kFirst && at_start);
+      std::string marked = mark_spaces(word, metaspace.mark, prepend);
+      if (metaspace.split) {
+        cut_before(marked, metaspace.mark, pieces.list);
+      } else {
+        pieces.list.push_back(std::move(marked));
+      }
+    }
+    words = std::move(pieces);
+  });
+}
+
+std::vector<std::string> PreTokenizer::operator()(std::string_view text, bool at_start) const {
   if (text.empty()) return {};
-  Words words{std::string(text)};
-  for (const auto& step : steps_) words = step(std::move(words));
-  return words;
+  Words words{{std::string(text)}, at_start};
+  for (const Step& step : steps_) step(words);
+  return std::move(words.list);
 }
 
 }  // namespace zerostream

@@ -77,7 +77,7 @@ SplitBehavior read_split_behavior(const JsonPart& part) {
   part.fail("\"" + name + "\" is no way to split");
 }
 
-void split_text(std::string_view text, const SplitRule& rule, std::vector<std::string>& pieces) {
+bool split_text(std::string_view text, const SplitRule& rule, std::vector<std::string>& pieces) {
   std::vector<Span> spans = find_spans(text, rule);
   switch (rule.behavior) {
     case SplitBehavior::kRemoved:
@@ -98,6 +98,7 @@ void split_text(std::string_view text, const SplitRule& rule, std::vector<std::s
   for (const Span& span : spans) {
     if (span.begin < span.end) pieces.emplace_back(text.substr(span.begin, span.end - span.begin));
   }
+  return !spans.empty() && spans.front().begin == 0;
 }
 
 }  // namespace zerostream

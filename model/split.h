@@ -24,7 +24,8 @@ struct SplitRule {
   bool inverted = false;
 };
 
-// Appends the pieces of the text, without empty ones.
-void split_text(std::string_view text, const SplitRule& rule, std::vector<std::string>& pieces);
+// Appends the pieces of the text, without empty ones. Returns whether the first one is its
+// beginning.
+bool split_text(std::string_view text, const SplitRule& rule, std::vector<std::string>& pieces);
 
 }  // namespace zerostream

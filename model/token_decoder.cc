@@ -1,10 +1,12 @@
 #include "model/token_decoder.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 #include <utility>
 
 #include "model/byte_level.h"
+#include "model/metaspace.h"
 #include "model/text_edit.h"
 #include "model/utf8.h"
 
@@ -73,6 +75,86 @@ struct Strip {
   }
 };
 
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string result;
+  size_t done = 0;
+  for (size_t found; (found = text.find(from, done)) != std::string_view::npos;) {
+    result.append(text.substr(done, found - done)).append(to);
+    done = found + from.size();
+  }
+  return result.append(text.substr(done));
+}
+
+// Takes back the spaces that splitting put before marks and endings.
+std::string clean_up(std::string text) {
+  static constexpr std::pair<std::string_view, std::string_view> kEdits[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kEdits) text = replace_all(text, from, to);
+  return text;
+}
+
+// Tokens within a word begin with a prefix.
+struct WordPieces {
+  std::string prefix;
+  bool clean = true;
+
+  Tokens operator()(Tokens tokens) const {
+    for (std::string& token : tokens) {
+      if (&token != &tokens.front()) {
+        if (token.starts_with(prefix)) {
+          token.erase(0, prefix.size());
+        } else {
+          token.insert(0, 1, ' ');
+        }
+      }
+      if (clean) token = clean_up(std::move(token));
+    }
+    return tokens;
+  }
+};
+
+// Marks of spaces become spaces, but none at the beginning where one was put before the text.
+Tokens decode_metaspace(const Metaspace& metaspace, Tokens tokens) {
+  const bool added = metaspace.prepend != Metaspace::Prepend::kNever;
+  for (std::string& token : tokens) {
+    const bool first = &token == &tokens.front();
+    token = replace_all(token, metaspace.mark, first && added ? "" : " ");
+  }
+  return tokens;
+}
+
+// The last token of a word ends with a suffix.
+Tokens decode_suffixes(const std::string& suffix, Tokens tokens) {
+  for (std::string& token : tokens) {
+    token = replace_all(token, suffix, &token == &tokens.back() ? "" : " ");
+  }
+  return tokens;
+}
+
+// Tokens of a recogniser that says one for every moment: runs of equal ones count once.
+struct Recognised {
+  std::string pad, delimiter;
+  bool clean = true;
+
+  Tokens operator()(Tokens tokens) const {
+    tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+    for (std::string& token : tokens) {
+      token = replace_all(token, pad, "");
+      if (clean) token = replace_all(clean_up(std::move(token)), delimiter, " ");
+    }
+    std::erase_if(tokens, [](const std::string& token) { return token.empty(); });
+    return tokens;
+  }
+};
+
+std::string not_empty(const JsonPart& part) {
+  std::string text = part.text();
+  if (text.empty()) part.fail("must not be empty");
+  return text;
+}
+
 }  // namespace
 
 int byte_of_token(const std::string& token) {
@@ -95,6 +177,20 @@ void TokenDecoder::add(const JsonPart& decoder) {
     steps_.emplace_back(decode_byte_level);
   } else if (type == "ByteFallback") {
     steps_.emplace_back(decode_byte_fallback);
+  } else if (type == "Metaspace") {
+    steps_.emplace_back([metaspace = Metaspace(decoder)](Tokens tokens) {
+      return decode_metaspace(metaspace, std::move(tokens));
+    });
+  } else if (type == "WordPiece") {
+    steps_.emplace_back(WordPieces{decoder.text("prefix", "##"), decoder.boolean("cleanup", true)});
+  } else if (type == "BPEDecoder") {
+    steps_.emplace_back([suffix = not_empty(decoder.member("suffix"))](Tokens tokens) {
+      return decode_suffixes(suffix, std::move(tokens));
+    });
+  } else if (type == "CTC") {
+    steps_.emplace_back(Recognised{not_empty(decoder.member("pad_token")),
+                                   not_empty(decoder.member("word_delimiter_token")),
+                                   decoder.boolean("cleanup", true)});
   } else if (type == "Fuse") {
     steps_.emplace_back([](const Tokens& tokens) { return Tokens{fuse(tokens)}; });
   } else if (type == "Replace") {

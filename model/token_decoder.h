@@ -9,8 +9,8 @@
 
 namespace zerostream {
 
-// The "decoder" of tokenizer.json: ByteLevel, Replace, ByteFallback, Fuse, Strip and sequences of
-// them.
+// The "decoder" of tokenizer.json: ByteLevel, Metaspace, WordPiece, BPEDecoder, CTC, Replace,
+// ByteFallback, Fuse, Strip and sequences of them.
 //
 // Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
 class TokenDecoder {

@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "model/added_tokens.h"
-#include "model/bpe.h"
 #include "model/normalizer.h"
 #include "model/post_processor.h"
 #include "model/pre_tokenizer.h"
 #include "model/token_decoder.h"
+#include "model/token_model.h"
 #include "model/tokenizer_json.h"
 #include "model/utf8.h"
 #include "zerostream/error.h"
@@ -19,27 +19,18 @@ namespace {
 
 constexpr size_t kLongestCachedWord = 256;
 
-BpeModel read_model(const JsonPart& model) {
-  // Files of old versions do not name the kind; only BPE has merges.
-  const bool bpe =
-      model.member("type").is_null() ? !model.member("merges").is_null() : model.type() == "BPE";
-  if (!bpe) model.fail_type();
-  return BpeModel(model);
-}
-
 // Text through the parts of a tokenizer.json, one after the other.
 class PipelineTokenizer final : public Tokenizer {
  public:
   explicit PipelineTokenizer(const JsonPart& root)
-      : model_(read_model(root.member("model"))),
+      : model_(root.member("model")),
         normalizer_(root.member("normalizer")),
-        added_(root.member("added_tokens"), model_, normalizer_),
+        added_(root.member("added_tokens"), model_.vocabulary(), normalizer_),
         pre_tokenizer_(root.member("pre_tokenizer")),
         post_processor_(root.member("post_processor")),
         decoder_(root.member("decoder")) {
-    for (const TokenIds* ids : {&model_.vocabulary(), &added_.ids()}) {
-      for (const auto& [token, id] : *ids) vocab_size_ = std::max(vocab_size_, id + 1);
-    }
+    vocab_size_ = model_.vocabulary().highest_id() + 1;
+    for (const auto& [token, id] : added_.ids()) vocab_size_ = std::max(vocab_size_, id + 1);
   }
 
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const override {
@@ -53,7 +44,8 @@ class PipelineTokenizer final : public Tokenizer {
       if (piece.token) {
         ids.push_back(*piece.token);
       } else {
-        encode_normalized(normalizer_(piece.text), cache, ids);
+        const bool at_start = piece.text.data() == text.data();
+        encode_normalized(normalizer_(piece.text), at_start, cache, ids);
       }
     }
     return add_special_tokens ? post_processor_(std::move(ids)) : ids;
@@ -74,7 +66,8 @@ class PipelineTokenizer final : public Tokenizer {
 
   std::optional<int32_t> token_to_id(std::string_view token) const override {
     const auto added = added_.ids().find(token);
-    return added != added_.ids().end() ? std::optional(added->second) : model_.token_to_id(token);
+    return added != added_.ids().end() ? std::optional(added->second)
+                                       : model_.vocabulary().token_to_id(token);
   }
 
   std::string id_to_token(int32_t id) const override { return token_of(id); }
@@ -83,14 +76,17 @@ class PipelineTokenizer final : public Tokenizer {
   using WordCache =
       std::unordered_map<std::string, std::vector<int32_t>, StringHash, std::equal_to<>>;
 
-  void encode_normalized(const std::string& text, WordCache& cache,
+  void encode_normalized(const std::string& text, bool at_start, WordCache& cache,
                          std::vector<int32_t>& ids) const {
     for (const TextPiece& piece : added_.split(text, true)) {
       if (piece.token) {
         ids.push_back(*piece.token);
         continue;
       }
-      for (const std::string& word : pre_tokenizer_(piece.text)) encode_word(word, cache, ids);
+      const bool first = at_start && piece.text.data() == text.data();
+      for (const std::string& word : pre_tokenizer_(piece.text, first)) {
+        encode_word(word, cache, ids);
+      }
     }
   }
 
@@ -109,11 +105,11 @@ class PipelineTokenizer final : public Tokenizer {
                        std::to_string(vocab_size_));
     }
     if (const AddedToken* added = added_.find(id)) return added->content;
-    const std::string* token = model_.id_to_token(id);
+    const std::string* token = model_.vocabulary().id_to_token(id);
     return token == nullptr ? kNone : *token;
   }
 
-  BpeModel model_;
+  TokenModel model_;
   Normalizer normalizer_;
   AddedTokens added_;
   PreTokenizer pre_tokenizer_;

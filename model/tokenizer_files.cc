@@ -3,9 +3,12 @@
 #include <string>
 #include <string_view>
 
+#include "model/folder_tokenizer.h"
 #include "model/gguf.h"
+#include "model/input_file.h"
 #include "model/json.h"
 #include "model/tokenizer.h"
+#include "model/tokenizer_parts.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -19,19 +22,24 @@ bool is_gguf(const std::string& path) {
   return std::string_view(magic, sizeof magic) == "GGUF";
 }
 
-Json read_if_there(const fs::path& path) {
-  return fs::exists(path) ? read_json_file(path.string()) : Json();
-}
-
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
-    const fs::path file = fs::path(path) / "tokenizer.json";
-    if (!fs::exists(file)) throw CheckpointError(path + ": there is no tokenizer.json");
-    return make_tokenizer(read_json_file(file.string()),
-                          read_if_there(fs::path(path) / "tokenizer_config.json"), file.string());
+    const Json tokenizer = folder_tokenizer_json(path);
+    if (tokenizer.is_null()) {
+      throw CheckpointError(
+          path +
+          ": there is no tokenizer.json, tokenizer.model, spiece.model, vocab.json "
+          "with merges.txt, or vocab.txt");
+    }
+    return make_tokenizer(tokenizer, Json(), path + "/tokenizer.json");
+  }
+  if (path.ends_with(".model")) {
+    const InputFile file(path);
+    const SpmModel model = read_spm_model(file.read_text(0, file.size()), path);
+    return make_tokenizer(spm_tokenizer_json(model, {}, path), Json(), path);
   }
   if (!is_gguf(path)) return make_tokenizer(read_json_file(path), Json(), path);
   return make_tokenizer(gguf_tokenizer_json(read_gguf_header(path).metadata, path), Json(), path);

@@ -2,10 +2,13 @@
 
     python tests/golden/make_tokenizer_golden.py [FOLDER]
 
-needs `tokenizers` (written with 0.23.3). The same seeds give the same files.
+needs `tokenizers`, `transformers` and `sentencepiece` (written with 0.23.3, 5.23.0 and 0.2.3). The same seeds give the same
+files.
 
 tokenizers/NAME.json        a byte-level BPE trained on the text below, with a real model's pre-tokenizer
-tokenizers/texts.json       the texts
+tokenizers/texts.json       the texts of these
+tokenizers/NAME.json        likewise the other pipelines of tokenizer_kinds.py; their texts are kinds_texts.json
+tokenizers/folders/NAME/    the folders of tokenizer_folders.py, each with its cases
 tokenizers/NAME.cases.json  "texts": per text [ids with special tokens, ids without (null: the same), decoded text (null:
                             the text itself), decoded without special tokens (null: as decoded)]; decoded are the
                             first ids. "ids": random ones as [ids, decoded text, decoded without special tokens]
@@ -16,6 +19,8 @@ import random
 import sys
 from pathlib import Path
 
+import tokenizer_folders
+import tokenizer_kinds
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 LLAMA3 = (
@@ -211,6 +216,14 @@ def main():
     folder.mkdir(exist_ok=True)
     texts = TEXTS + random_texts(234, 1)
     dump(texts, folder / "texts.json")
+    make_byte_level(folder, texts)
+    texts = TEXTS + random_texts(45, 3)
+    dump(texts, folder / "kinds_texts.json")
+    make_kinds(folder, texts)
+    make_folders(folder, texts)
+
+
+def make_byte_level(folder, texts):
     for name, make in TOKENIZERS.items():
         tokenizer = make()
         content = json.loads(tokenizer.to_str())
@@ -220,6 +233,26 @@ def main():
         tokenizer = Tokenizer.from_file(str(folder / f"{name}.json"))
         rows = {"texts": cases(tokenizer, texts), "ids": random_ids(tokenizer, 30, 2)}
         dump(rows, folder / f"{name}.cases.json")
+
+
+def make_kinds(folder, texts):
+    corpus = CORPUS.splitlines(keepends=True)
+    charsmap = tokenizer_kinds.train_charsmap(corpus)
+    for name, make in tokenizer_kinds.KINDS.items():
+        path = folder / f"{name}.json"
+        dump(json.loads(make(corpus, charsmap).to_str()), path)
+        tokenizer = Tokenizer.from_file(str(path))
+        rows = {"file": "kinds_texts.json", "texts": cases(tokenizer, texts), "ids": random_ids(tokenizer, 15, 2)}
+        dump(rows, folder / f"{name}.cases.json")
+
+
+def make_folders(folder, texts):
+    for name, make in tokenizer_folders.FOLDERS.items():
+        path = folder / "folders" / name
+        path.mkdir(parents=True, exist_ok=True)
+        make(path, CORPUS.splitlines(keepends=True), folder)
+        rows = tokenizer_folders.cases(tokenizer_folders.truth(name, path), texts)
+        dump({"file": "kinds_texts.json", "texts": rows, "ids": []}, path / "cases.json")
 
 
 if __name__ == "__main__":

@@ -73,12 +73,10 @@ TEST(DamagedTokenizer, NamesThePlace) {
 }
 
 TEST(DamagedTokenizer, NamesKindsThatAreNotSupported) {
-  for (const char* kind : {"Unigram", "WordPiece", "WordLevel"}) {
-    EXPECT_THAT(problem_at("/model/type", kind), HasSubstr(kind));
+  for (const char* part : {"/model", "/normalizer", "/pre_tokenizer", "/decoder"}) {
+    EXPECT_THAT(problem_at((std::string(part) + "/type").c_str(), "Martian"),
+                HasSubstr("\"Martian\" is not supported"));
   }
-  EXPECT_THAT(problem_at("/normalizer/type", "Precompiled"), HasSubstr("Precompiled"));
-  EXPECT_THAT(problem_at("/pre_tokenizer/type", "Metaspace"), HasSubstr("Metaspace"));
-  EXPECT_THAT(problem_at("/decoder/type", "CTC"), HasSubstr("CTC"));
   EXPECT_THAT(problem_at("/post_processor/type", "Other"), HasSubstr("Other"));
 }
 
