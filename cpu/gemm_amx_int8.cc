@@ -21,8 +21,8 @@ constexpr int64_t kBlockOutputs = 32;
 constexpr int64_t kRowBytes = 64;                     // of a register: 16 int32
 constexpr int64_t kQuadRowBytes = 4 * kPanelOutputs;  // four inputs of all outputs
 constexpr int64_t kSumRowBytes = 4 * kBlockOutputs;
-// With fewer rows tiles of the source are mostly empty.
-constexpr int64_t kMinRows = 9;
+// With fewer rows, which AVX-512 takes in one block, tiles of the source are mostly empty.
+constexpr int64_t kMinRows = 7;
 
 // The operand of LDTILECFG.
 struct alignas(64) TileConfig {
@@ -112,16 +112,15 @@ ZS_AMX inline void sum_integers(const PanelProduct& p, const Block& block, int64
 }
 
 ZS_AMX void multiply_block(const PanelProduct& p, const Block& block) {
-  // Two, so that the sums of a group need not wait until those before are scaled.
-  alignas(64) int32_t inner[2][kBlockRows * kBlockOutputs];
+  alignas(64) int32_t inner[kBlockRows * kBlockOutputs];
   const int64_t group_quads = p.groups.size / 4, step_quads = std::min<int64_t>(group_quads, 16);
   NextTiles next(p, 0, 2 * (block.row / kBlockRows) + block.output / kBlockOutputs,
                  2 * ceil_div(p.rows, kBlockRows));
   for (int64_t group = 0; group < p.groups.count; ++group) {
     const int64_t quad = group * group_quads;
     const int64_t quad_end = std::min(quad + group_quads, p.num_tiles * 16);
-    sum_integers(p, block, quad, quad_end, step_quads, inner[group % 2], next);
-    add_group(p, block, group, inner[group % 2]);
+    sum_integers(p, block, quad, quad_end, step_quads, inner, next);
+    add_group(p, block, group, inner);
   }
 }
 

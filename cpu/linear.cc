@@ -23,18 +23,18 @@ constexpr int64_t kTileRowBytes = 64;  // what a tile takes of a row of the sour
 // as they rest and in one go, fetched a few tiles ahead, or in short runs where tiles are made.
 constexpr int64_t kFewRows = 32;
 constexpr int64_t kAheadTiles = 4;
-constexpr int64_t kMadeTiles = 8;
+constexpr int64_t kMadeInputs = kQuantisedSpan;
 
 // With more rows inputs are multiplied in runs: while a run's part of the source is at hand, copied
 // to a worker's scratch, all panels of the task use it. A gap behind each copied row keeps rows out
 // of each other's cache sets.
 constexpr int64_t kCopiedRowGap = 64;
-constexpr int64_t kMaxRunTiles = 32;
+constexpr int64_t kMaxRunTiles = 8;
 
 // A worker's scratch: the sums of its task, a run of the source, a run of tiles for weights that
 // rest in others.
 constexpr int64_t kSumsBytes = int64_t{1} << 20;
-constexpr int64_t kSourceBytes = int64_t{544} << 10;
+constexpr int64_t kSourceBytes = int64_t{288} << 10;
 constexpr int64_t kTilesBytes = kMaxRunTiles * kTileBytes;
 static_assert(kSumsBytes + kSourceBytes + kTilesBytes <= kLinearScratchBytes);
 
@@ -127,7 +127,8 @@ class Multiplication {
   }
 
   void run_by_panels(const Task& task) const {
-    const int64_t run_tiles = weight_.rest_as_multiplied() ? weight_.count() : kMadeTiles;
+    const int64_t run_tiles =
+        weight_.rest_as_multiplied() ? weight_.count() : kMadeInputs / tile_inputs(operand_.dtype);
     for (int64_t panel = task.panel; panel < task.panel_end; ++panel) {
       for (int64_t tile = 0; tile < weight_.count(); tile += run_tiles) {
         PanelProduct product = make_product(task, tile, run_tiles);
