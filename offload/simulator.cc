@@ -69,8 +69,7 @@ class Machine {
       case StepKind::kFetch:
         return submit(step.segment);
       case StepKind::kEmbed:
-        if (run_.weights.front() == Tier::kNvme)
-          host_ = storage_.serve(host_, costs_.embedding_read_seconds(shape.tokens));
+        if (run_.weights.front() == Tier::kNvme) read_embeddings(shape);
         compute_.serve(host_, costs_.embed_seconds(shape));
         return;
       case StepKind::kApply:
@@ -90,6 +89,15 @@ class Machine {
       case StepKind::kRelease:
         return release();
     }
+  }
+
+  // The host waits for rows, which are read ahead of segments.
+  void read_embeddings(const PassShape& shape) {
+    const double seconds = costs_.embedding_read_seconds(shape.tokens);
+    storage_.free = std::max(storage_.free, host_) + seconds;
+    storage_.busy += seconds;
+    weights_stall_ += seconds;
+    host_ += seconds;
   }
 
   void submit(int32_t segment) {
