@@ -150,7 +150,7 @@ TEST_P(QuantisedGemmTest, MatchesDoublePrecision) {
   struct Shape {
     int64_t rows, inputs, outputs;
   };
-  constexpr Shape kShapes[] = {{1, 1, 1},     {5, 100, 65},   {9, 128, 64}, {17, 200, 70},
+  constexpr Shape kShapes[] = {{1, 1, 1},     {5, 100, 65},  {9, 128, 64}, {17, 200, 70},
                                {33, 300, 64}, {70, 160, 70}, {2, 1100, 64}};
   for (const Mode& mode : all_modes())
     for (const auto& [rows, inputs, outputs] : kShapes) {
