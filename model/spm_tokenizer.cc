@@ -38,6 +38,7 @@ Json unigram_model(const SpmModel& model, const SpmUse& use) {
   for (const SpmPiece& piece : model.pieces) vocab.push_back({piece.text, piece.score});
   return {{"type", "Unigram"},
           {"unk_id", model.unknown_id},
+          {"exact_scores", true},
           {"byte_fallback", model.byte_fallback && use.style == Style::kPlain},
           {"vocab", std::move(vocab)}};
 }

@@ -1,7 +1,11 @@
 #include "model/unigram.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <limits>
+#include <string>
+#include <utility>
 
 #include "model/utf8.h"
 #include "zerostream/error.h"
@@ -10,6 +14,37 @@ namespace zerostream {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;
+
+double power_of_ten(int exponent) {
+  const std::string text = "1e" + std::to_string(exponent);
+  double power = 0;
+  std::from_chars(text.data(), text.data() + text.size(), power);
+  return power;
+}
+
+// What Hugging Face's parser makes of a number in JSON text: digits, then one division or
+// multiplication. It may be off by a bit, and that bit decides between equal sums.
+double as_parsed(double value) {
+  constexpr int kMostPower = 308;
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof text, std::abs(value), std::chars_format::scientific).ptr;
+  const char* mark = std::find(text, end, 'e');
+  uint64_t digits = 0;
+  int exponent = 0;
+  for (const char* c = text; c != mark; ++c) {
+    if (*c != '.') digits = digits * 10 + static_cast<uint64_t>(*c - '0');
+  }
+  std::from_chars(mark + (mark[1] == '+' ? 2 : 1), end, exponent);
+  if (mark > text + 1) exponent -= static_cast<int>(mark - text - 2);
+  auto result = static_cast<double>(digits);
+  if (exponent < -kMostPower) {
+    result /= power_of_ten(kMostPower);
+    exponent += kMostPower;
+  }
+  result = exponent < 0 ? result / power_of_ten(-exponent) : result * power_of_ten(exponent);
+  return std::copysign(result, value);
+}
 
 PrefixTrie trie_of(const Vocabulary& vocabulary) {
   PrefixTrie::Entries entries(vocabulary.ids().begin(), vocabulary.ids().end());
@@ -20,7 +55,7 @@ PrefixTrie trie_of(const Vocabulary& vocabulary) {
 
 UnigramModel::UnigramModel(const JsonPart& model)
     : vocabulary_(model.member("vocab")), trie_(trie_of(vocabulary_)), where_(model.where()) {
-  read_scores(model.member("vocab"));
+  read_scores(model.member("vocab"), model.boolean("exact_scores", false));
   byte_fallback_ = model.boolean("byte_fallback", false);
   const JsonPart unknown = model.member("unk_id");
   if (unknown.is_null()) return;
@@ -28,7 +63,7 @@ UnigramModel::UnigramModel(const JsonPart& model)
   if (vocabulary_.id_to_token(*unknown_id_) == nullptr) unknown.fail("is not in the vocabulary");
 }
 
-void UnigramModel::read_scores(const JsonPart& vocabulary) {
+void UnigramModel::read_scores(const JsonPart& vocabulary, bool exact) {
   double lowest = std::numeric_limits<double>::infinity();
   scores_.reserve(vocabulary_.size());
   for (const JsonPart& item : vocabulary.items()) {
@@ -36,7 +71,8 @@ void UnigramModel::read_scores(const JsonPart& vocabulary) {
     if (!pair.is_array() || pair.size() != 2 || !pair[1].is_number()) {
       item.fail("must be a token and its score");
     }
-    scores_.push_back(pair[1].get<double>());
+    const auto score = pair[1].get<double>();
+    scores_.push_back(exact ? score : as_parsed(score));
     lowest = std::min(lowest, scores_.back());
   }
   unknown_score_ = lowest - kUnknownPenalty;

@@ -13,6 +13,8 @@
 namespace zerostream {
 
 // The "Unigram" model of tokenizer.json: tokens with scores, their logarithmic probabilities.
+// Scores are what Hugging Face reads them as, unless "exact_scores", our own key, says that they
+// are not from JSON text.
 //
 // Threads: const methods from any. Errors: CheckpointError naming the part of the file.
 class UnigramModel {
@@ -36,7 +38,7 @@ class UnigramModel {
   };
   static constexpr size_t kUnreached = SIZE_MAX;
 
-  void read_scores(const JsonPart& vocabulary);
+  void read_scores(const JsonPart& vocabulary, bool exact);
   std::vector<Step> best_steps(std::string_view word) const;
   void append_unknown(std::string_view text, std::vector<int32_t>& ids) const;
   int32_t unknown_id() const;

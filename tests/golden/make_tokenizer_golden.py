@@ -201,7 +201,7 @@ def random_ids(tokenizer, count, seed):
     chance = random.Random(seed)
     rows = []
     for _ in range(count):
-        highest = chance.choice([260, tokenizer.get_vocab_size()])
+        highest = min(chance.choice([260, tokenizer.get_vocab_size()]), tokenizer.get_vocab_size())
         ids = [chance.randrange(highest) for _ in range(chance.randrange(1, 30))]
         rows.append([ids, tokenizer.decode(ids, skip_special_tokens=False), tokenizer.decode(ids, skip_special_tokens=True)])
     return rows

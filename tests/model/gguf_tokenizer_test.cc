@@ -7,7 +7,9 @@
 
 #include "model/gguf.h"
 #include "model/json.h"
+#include "model/spm_model.h"
 #include "model/tokenizer.h"
+#include "tests/support/temp_dir.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -96,6 +98,78 @@ TEST(GgufTokenizer, PutsBosAndEosWhereTheFileSaysSo) {
   EXPECT_EQ(ids(), (std::vector<int32_t>{0, a, 0}));
 }
 
+std::string model_file(const std::string& folder) {
+  return read_file(std::string(ZS_TEST_DATA) + "/tokenizers/folders/" + folder);
+}
+
+// What a conversion to GGUF keeps of a sentencepiece model.
+Json metadata_of(const SpmModel& model, const std::string& kind) {
+  Json tokens = Json::array(), scores = Json::array(), types = Json::array();
+  for (const SpmPiece& piece : model.pieces) {
+    tokens.push_back(piece.text);
+    scores.push_back(piece.score);
+    types.push_back(static_cast<int32_t>(piece.type));
+  }
+  return {{"general.architecture", "llama"},
+          {"tokenizer.ggml.model", kind},
+          {"tokenizer.ggml.tokens", tokens},
+          {"tokenizer.ggml.scores", scores},
+          {"tokenizer.ggml.token_type", types},
+          {"tokenizer.ggml.unknown_token_id", model.unknown_id},
+          {"tokenizer.ggml.bos_token_id", model.bos_id},
+          {"tokenizer.ggml.eos_token_id", model.eos_id}};
+}
+
+void expect_folder(const Json& metadata, const std::string& folder) {
+  const std::string path = std::string(ZS_TEST_DATA) + "/tokenizers/folders/" + folder;
+  const auto original = load_tokenizer(path);
+  const auto tokenizer = make_tokenizer(gguf_tokenizer_json(metadata, "file"), Json(), "file");
+  for (const Json& text : golden("kinds_texts")) {
+    const std::vector<int32_t> ids = original->encode(text.get<std::string>(), true);
+    EXPECT_EQ(tokenizer->encode(text.get<std::string>(), true), ids) << folder << ": " << text;
+    EXPECT_EQ(tokenizer->decode(ids, true), original->decode(ids, true));
+  }
+}
+
+TEST(GgufTokenizer, SentencepieceMergesTheBestScoreFirst) {
+  const SpmModel model = read_spm_model(model_file("llama/tokenizer.model"), "file");
+  expect_folder(metadata_of(model, "llama"), "llama");
+}
+
+TEST(GgufTokenizer, GemmaHasNoSpaceBeforeTheText) {
+  const SpmModel model = read_spm_model(model_file("gemma/tokenizer.model"), "file");
+  Json metadata = metadata_of(model, "llama");
+  metadata["general.architecture"] = "gemma2";
+  const auto tokenizer = make_tokenizer(gguf_tokenizer_json(metadata, "file"), Json(), "file");
+  const auto original = load_tokenizer(std::string(ZS_TEST_DATA) + "/tokenizers/folders/gemma");
+  EXPECT_EQ(tokenizer->encode("Hello  world", true), original->encode("Hello  world", true));
+}
+
+TEST(GgufTokenizer, SpacePrefixIsLeftOutOnRequest) {
+  const SpmModel model = read_spm_model(model_file("llama/tokenizer.model"), "file");
+  Json metadata = metadata_of(model, "llama");
+  metadata["tokenizer.ggml.add_space_prefix"] = false;
+  metadata["tokenizer.ggml.add_bos_token"] = false;
+  const auto tokenizer = make_tokenizer(gguf_tokenizer_json(metadata, "file"), Json(), "file");
+  const std::vector<int32_t> ids = tokenizer->encode("a", true);
+  EXPECT_EQ(ids, std::vector{tokenizer->token_to_id("a").value()});
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode(" a", true), true), " a");
+}
+
+TEST(GgufTokenizer, EveryPreKindLoads) {
+  for (const char* pre :
+       {"falcon",     "mpt",         "olmo",         "command-r",      "dbrx",
+        "jais-2",     "qwen35",      "gpt-4o",       "llama4",         "tiny_aya",
+        "youtu",      "deepseek-v3", "deepseek-llm", "deepseek-coder", "seed-coder",
+        "bailingmoe", "superbpe",    "bloom",        "viking",         "tekken",
+        "glm4",       "stablelm2",   "roberta-bpe"}) {
+    const Json metadata = metadata_of(golden("gpt2"), pre);
+    const auto tokenizer = make_tokenizer(gguf_tokenizer_json(metadata, "file"), Json(), "file");
+    const std::string text = "It's 12345 Straße 今天,\n\n  x";
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(text, false), true), text) << pre;
+  }
+}
+
 TEST(GgufTokenizer, UnusedTokensHaveNoText) {
   Json metadata = metadata_of(golden("gpt2"), "gpt-2");
   const size_t id = metadata["tokenizer.ggml.tokens"].size() - 2;
@@ -119,7 +193,8 @@ TEST(GgufTokenizer, NamesWhatIsWrong) {
     }
     return "none";
   };
-  EXPECT_THAT(problem("model", "llama"), HasSubstr("\"llama\" is not supported"));
+  EXPECT_THAT(problem("model", "martian"), HasSubstr("\"martian\" is not supported"));
+  EXPECT_THAT(problem("pre", "kimi-k2"), HasSubstr("\"kimi-k2\" is not supported"));
   EXPECT_THAT(problem("model", nullptr), HasSubstr("no tokenizer"));
   EXPECT_THAT(problem("pre", "martian"), HasSubstr("\"martian\" is not supported"));
   EXPECT_THAT(problem("tokens", 3), HasSubstr("tokenizer.ggml.tokens"));

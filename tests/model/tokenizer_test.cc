@@ -35,27 +35,46 @@ class GoldenTokenizer : public testing::TestWithParam<const char*> {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, GoldenTokenizer,
                          testing::Values("gpt2", "gpt2_prefix", "llama3", "qwen2", "smollm",
-                                         "bos_eos"),
+                                         "bos_eos", "llama2", "llama2_legacy", "gemma",
+                                         "metaspace_words", "t5", "xlm_roberta", "albert",
+                                         "scripts", "bert_uncased", "bert_cased", "word_level",
+                                         "end_of_word", "continuing", "recogniser", "falcon"),
                          [](const auto& info) { return std::string(info.param); });
 
-TEST_P(GoldenTokenizer, EncodesAndDecodesTexts) {
-  const Json texts = read_json_file(golden("texts.json"));
-  ASSERT_EQ(texts.size(), cases_["texts"].size());
+// Rows: ids with special tokens, without, their text, the text without special tokens.
+void expect_texts(const Tokenizer& tokenizer, const Json& cases) {
+  const Json texts = read_json_file(golden(cases.value("file", "texts.json")));
+  ASSERT_EQ(texts.size(), cases["texts"].size());
   for (size_t i = 0; i < texts.size(); ++i) {
     const std::string text = texts[i];
     SCOPED_TRACE("text " + std::to_string(i) + ": " + text);
-    const Json& row = cases_["texts"][i];
+    const Json& row = cases["texts"][i];
     const Ids with = row[0].get<Ids>();
     const Ids without = row[1].is_null() ? with : row[1].get<Ids>();
     const std::string decoded = row[2].is_null() ? text : row[2].get<std::string>();
     const std::string skipped = row[3].is_null() ? decoded : row[3].get<std::string>();
-    EXPECT_EQ(tokenizer_->encode(text, true), with);
-    EXPECT_EQ(tokenizer_->encode(text, false), without);
-    EXPECT_EQ(tokenizer_->decode(with, false), decoded);
-    EXPECT_EQ(tokenizer_->decode(with, true), skipped);
-    EXPECT_EQ(stream(*tokenizer_, with, false), decoded);
-    EXPECT_EQ(stream(*tokenizer_, with, true), skipped);
+    EXPECT_EQ(tokenizer.encode(text, true), with);
+    EXPECT_EQ(tokenizer.encode(text, false), without);
+    EXPECT_EQ(tokenizer.decode(with, false), decoded);
+    EXPECT_EQ(tokenizer.decode(with, true), skipped);
+    EXPECT_EQ(stream(tokenizer, with, false), decoded);
+    EXPECT_EQ(stream(tokenizer, with, true), skipped);
   }
+}
+
+TEST_P(GoldenTokenizer, EncodesAndDecodesTexts) { expect_texts(*tokenizer_, cases_); }
+
+// Folders without a tokenizer.json.
+class GoldenFolder : public testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(Files, GoldenFolder,
+                         testing::Values("llama", "llama_legacy", "gemma", "t5", "plain", "opt",
+                                         "gpt2", "qwen2", "bert"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(GoldenFolder, IsWhatTransformersMakesOfIt) {
+  const std::string folder = golden(std::string("folders/") + GetParam());
+  expect_texts(*load_tokenizer(folder), read_json_file(folder + "/cases.json"));
 }
 
 TEST_P(GoldenTokenizer, DecodesRandomIds) {
@@ -70,12 +89,16 @@ TEST_P(GoldenTokenizer, DecodesRandomIds) {
 }
 
 TEST_P(GoldenTokenizer, KnowsItsTokens) {
-  const int32_t end = tokenizer_->token_to_id("<|endoftext|>").value();
-  EXPECT_EQ(tokenizer_->id_to_token(end), "<|endoftext|>");
   EXPECT_FALSE(tokenizer_->token_to_id("no such token").has_value());
   for (int32_t id = 0; id < tokenizer_->vocab_size(); ++id) {
     EXPECT_FALSE(tokenizer_->id_to_token(id).empty()) << id;
   }
+}
+
+TEST(Tokenizer, FindsTokensByText) {
+  const auto tokenizer = load_tokenizer(golden("gpt2.json"));
+  const int32_t end = tokenizer->token_to_id("<|endoftext|>").value();
+  EXPECT_EQ(tokenizer->id_to_token(end), "<|endoftext|>");
 }
 
 TEST(Tokenizer, RefusesIdsOutOfTheVocabulary) {
@@ -99,13 +122,16 @@ TEST(Tokenizer, NamesTheOffsetOfInvalidUtf8) {
 
 // Each would take minutes if its cost grew with the square of the length.
 TEST(Tokenizer, LongTextsTakeLinearTime) {
-  for (const char* name : {"gpt2.json", "llama3.json", "qwen2.json", "smollm.json"}) {
+  for (const char* name :
+       {"gpt2.json", "llama3.json", "qwen2.json", "smollm.json", "llama2.json",
+        "llama2_legacy.json", "gemma.json", "t5.json", "xlm_roberta.json", "bert_uncased.json"}) {
     const auto tokenizer = load_tokenizer(golden(name));
     for (const char* unit : {"a", " ", "\n", "\r\n ", "1", "=", "é", "e\u0301", "<", "'"}) {
       std::string text;
       while (text.size() < 100'000) text += unit;
       const Ids ids = tokenizer->encode(text, false);
-      EXPECT_EQ(tokenizer->decode(ids, false).empty(), false) << name << unit;
+      EXPECT_LE(ids.size(), text.size() + 1) << name << unit;
+      EXPECT_LE(tokenizer->decode(ids, false).size(), 3 * text.size()) << name << unit;
     }
   }
 }
@@ -120,6 +146,20 @@ TEST(StreamDecoder, HoldsBackHalfACharacter) {
   EXPECT_EQ(decoder.push(ids[2]), "\U0001F9FF");
   EXPECT_EQ(decoder.push(ids[3]), "!");
   EXPECT_EQ(decoder.finish(), "");
+}
+
+TEST(StreamDecoder, HoldsBackHalfACharacterOfByteTokens) {
+  const auto tokenizer = load_tokenizer(golden("llama2.json"));
+  const Ids ids = tokenizer->encode("\U0001F9FF!", false);
+  ASSERT_GE(ids.size(), 5u);  // four bytes at least
+  StreamDecoder decoder(*tokenizer, false);
+  std::string text;
+  for (const int32_t id : ids) {
+    const std::string piece = decoder.push(id);
+    EXPECT_EQ(piece.find("\uFFFD"), std::string::npos);
+    text += piece;
+  }
+  EXPECT_EQ(text + decoder.finish(), tokenizer->decode(ids, false));
 }
 
 TEST(StreamDecoder, GivesWhatWasHeldBackAtTheEnd) {
