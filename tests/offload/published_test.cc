@@ -79,7 +79,7 @@ TEST(Published, Dgx2WithoutOverlapOfArithmetic) {
   }
 }
 
-// 3.8 tok/s would be reads of 20.9 GB/s, where the same drives gave OPT-30B 18.5 and OPT-175B 18.8.
+// 3.8 tok/s would be reads of 20.9 GB/s, where the same drives gave OPT-30B and OPT-175B 18.5.
 TEST(Published, Dgx2OutlierIsKnown) {
   const double simulated = simulate({"models/bloom-176b-shape", 64, kNvme, 4, 3.8, 3.20}, 0);
   EXPECT_LE(std::abs(off(simulated, 3.20)), kPinned) << simulated;
