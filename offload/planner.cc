@@ -55,10 +55,10 @@ class Search {
   }
 
   RunPlan best() {
-    for (const Tier kv : kv_tiers()) {
-      add({.kv = kv});
+    for (const Tier kv : kv_tiers())
       for (const int32_t rows : {1, 4, 16, 64, 256, 1024, kMostRows}) add_budgets(rows, kv);
-    }
+    for (const Tier kv : kv_tiers())
+      if (candidates_.empty()) add({.kv = kv});
     if (candidates_.empty()) throw_why();
     for (int round = 0; round < 2; ++round) refine(leader().choice);
     std::sort(candidates_.begin(), candidates_.end(), faster);
@@ -127,7 +127,7 @@ class Search {
         choice.max_sequences = std::min(choice.max_sequences, asked.token_budget);
       choice.token_budget = asked.token_budget > 0
                                 ? asked.token_budget
-                                : std::max(choice.token_budget, choice.max_sequences);
+                                : useful_budget(choice.token_budget, choice.max_sequences);
     }
     if (!tried_.insert(choice).second) return;
     try {
@@ -138,6 +138,14 @@ class Search {
       candidates_.push_back(std::move(candidate));
     } catch (const InfeasibleError&) {
     }
+  }
+
+  // A token for every row at least, and no more than all prompts of these rows.
+  int32_t useful_budget(int32_t tokens, int32_t rows) const {
+    const int64_t most = workload_.longest_prompt_tokens > 0
+                             ? rows * workload_.longest_prompt_tokens
+                             : int64_t{tokens};
+    return static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(tokens, most), rows));
   }
 
   [[noreturn]] void throw_why() const {
@@ -160,7 +168,8 @@ class Search {
     plan.wave = {.max_sequences = plan.memory.max_sequences,
                  .token_budget = plan.memory.token_budget,
                  .kv_blocks = plan.memory.kv_blocks,
-                 .block_tokens = request.block_tokens};
+                 .block_tokens = request.block_tokens,
+                 .scored = workload_.scored};
     plan.run.prefetch_depth = plan.memory.prefetch_depth;
     plan.run.costs = {.ranks = request_.ranks,
                       .kv_dtype = plan.memory.kv_dtype,
@@ -295,6 +304,7 @@ class Search {
     const auto prompt = static_cast<int64_t>(std::max(1.0, job_workload().mean_prompt_tokens));
     for (; tokens > 0; tokens -= std::min(tokens, prompt))
       pass.add_row(0, std::min(tokens, prompt), tokens >= prompt);
+    if (workload_.scored) pass.logit_rows = pass.tokens;
     return pass;
   }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "offload/cost_model.h"
+#include "offload/resource_seconds.h"
 #include "offload/schedule.h"
 
 namespace zerostream {
@@ -21,21 +22,6 @@ struct SimulatedRun {
   double kv_share = 0;        // share of all keys and values that rest there
   int64_t kv_ring_bytes = 0;  // device memory through which these pass
   CostOptions costs;
-};
-
-enum class Bound : uint8_t { kFetch, kCopy, kCompute };
-const char* bound_name(Bound bound);  // "fetch", "copy", "compute"
-
-// Busy seconds of each resource. Uploads and downloads are between host memory and the device.
-struct ResourceSeconds {
-  double storage = 0, upload = 0, download = 0, gather = 0, compute = 0;
-
-  double copy() const;  // the busiest of upload, download and gather
-  double most() const;
-  Bound bound() const;
-  ResourceSeconds& operator+=(const ResourceSeconds& other);
-  ResourceSeconds operator-(const ResourceSeconds& other) const;
-  ResourceSeconds operator*(double factor) const;
 };
 
 struct PassPrediction {

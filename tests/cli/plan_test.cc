@@ -113,20 +113,21 @@ TEST_F(PlanTest, MeasuresThisMachineWhereNoProfileIsGiven) {
 }
 
 TEST_F(PlanTest, SimulatesOtherMachines) {
-  const std::vector<std::string> simulate = {
-      "simulate",        config_path("simulate/opt-30b-dgx2.yaml"),
-      "--hardware",      config_path("hardware/v100-32gb-dgx2.yaml"),
-      "--rows",          "256",
-      "--prompt-tokens", "4",
-      "--new-tokens",    "10"};
-  const Json one = json(simulate);
+  const auto simulate = [](const char* rows) {
+    return std::vector<std::string>{"simulate",        config_path("simulate/opt-30b-dgx2.yaml"),
+                                    "--hardware",      config_path("hardware/v100-32gb-dgx2.yaml"),
+                                    "--rows",          rows,
+                                    "--prompt-tokens", "4",
+                                    "--new-tokens",    "10"};
+  };
+  const Json one = json(simulate("256"));
   EXPECT_NEAR(one["predicted"]["tokens_per_second"]["decode"].get<double>(), 43, 1);
   EXPECT_EQ(one["predicted"]["bound"], "copy");
   EXPECT_EQ(one["weights"]["nvme"], 0);
-  const Json four = json(simulate, {"--set", "parallel.ranks=4", "--rows", "1024"});
+  const Json four = json(simulate("1024"), {"--set", "parallel.ranks=4"});
   EXPECT_NEAR(four["predicted"]["tokens_per_second"]["decode"].get<double>(), 4 * 120, 10);
-  EXPECT_THAT(command(simulate).out, AllOf(HasSubstr("decode     256 rows"), HasSubstr("upload"),
-                                           HasSubstr("compute waits")));
+  EXPECT_THAT(command(simulate("256")).out, AllOf(HasSubstr("decode     256 rows"),
+                                                  HasSubstr("upload"), HasSubstr("compute waits")));
   const CommandResult llama =
       command({"plan", config_path("simulate/llama-2-70b-int4-a6000.yaml"), "--hardware",
                config_path("hardware/a6000-workstation.yaml"), "--rows", "1000", "--prompt-tokens",
