@@ -62,7 +62,8 @@ class JobClock {
   void refill() {
     while (next_ < rows_.size() && std::ssize(active_) < wave_.max_sequences) {
       const RowTokens& row = rows_[next_];
-      const int64_t blocks = ceil_div(row.prompt + row.generated, wave_.block_tokens);
+      const int64_t tokens = row.prompt + row.generated - 1;  // the last one is not fed back
+      const int64_t blocks = ceil_div(tokens, wave_.block_tokens);
       require(blocks <= wave_.kv_blocks, "every row fits the KV memory");
       if (blocks > free_blocks_) return;
       free_blocks_ -= blocks;
@@ -86,6 +87,7 @@ class JobClock {
       row.computed += tokens;
       row.generated += draws ? 1 : 0;
     }
+    if (wave_.scored) shape.logit_rows = shape.tokens;
     count(shape, prompt_tokens);
     std::erase_if(active_, [this](const Active& row) {
       const bool ended = row.generated >= row.row.generated;

@@ -15,6 +15,7 @@ struct SimulatedWave {
   int64_t token_budget = 1;
   int64_t kv_blocks = 0;  // for all rows together
   int32_t block_tokens = 16;
+  bool scored = false;  // logits of every token
 };
 
 struct JobPrediction {
