@@ -46,18 +46,20 @@ class StreamDecoder {
   std::vector<int32_t> context_;  // final ids before the window, which its text may depend on
   size_t context_bytes_ = 0;      // of their text
   std::vector<int32_t> window_;   // ids whose text is not final yet
-  std::string text_;              // of the window
+  std::string text_;              // of the window, without byte tokens at its end
   size_t emitted_ = 0;            // bytes of it that push() returned
 };
 
 // Makes a tokenizer from the content of tokenizer.json and (may be null) tokenizer_config.json. Of
-// the latter nothing counts for BPE: transformers takes BOS and EOS from tokenizer.json where there
-// is one, and does not clean up spaces.
+// the latter nothing counts: Hugging Face's tokenizers library does not know it, and
+// "clean_up_tokenization_spaces" would make no piece of a stream final. Truncation and padding do
+// not count either.
 // Throws CheckpointError naming the part that is damaged or not supported.
 std::unique_ptr<Tokenizer> make_tokenizer(const Json& tokenizer, const Json& tokenizer_config,
                                           const std::string& source);
 
-// Loads the tokenizer of a model folder, packed store, tokenizer.json or GGUF file.
+// Loads the tokenizer of a model folder (see folder_tokenizer.h), packed store, tokenizer.json,
+// sentencepiece file (*.model) or GGUF file.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
 }  // namespace zerostream

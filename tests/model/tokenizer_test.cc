@@ -185,6 +185,12 @@ TEST(StreamDecoder, GarbageWithoutEndStaysCheap) {
   EXPECT_EQ(stream(*tokenizer, ids, false), tokenizer->decode(ids, false));
 }
 
+TEST(StreamDecoder, BytesWithoutEndStayCheap) {
+  const auto tokenizer = load_tokenizer(golden("llama2.json"));
+  const Ids ids(200'000, tokenizer->token_to_id("<0x80>").value());
+  EXPECT_EQ(stream(*tokenizer, ids, false), tokenizer->decode(ids, false));
+}
+
 TEST(Tokenizer, LoadsFromAFolder) {
   TempDir folder;
   write_file(folder.file("tokenizer.json"), read_file(golden("smollm.json")));
