@@ -40,7 +40,7 @@ ModelLayout shape_layout(const std::string& name, const PackOptions& options) {
 HardwareProfile plain_cpu() {
   HardwareProfile profile;
   profile.name = "plain";
-  profile.storage.emplace();
+  profile.storage = HardwareProfile::Storage();
   profile.storage->read.median = 2 * kGB;
   profile.storage->write.median = 1 * kGB;
   profile.host = {.bytes = int64_t{24} << 30, .read = {.median = 20 * kGB}};
@@ -56,7 +56,7 @@ HardwareProfile plain_cuda() {
   HardwareProfile profile = plain_cpu();
   profile.device = DeviceKind::kCuda;
   profile.compute.memory.bytes = int64_t{8} << 30;
-  profile.link.emplace();
+  profile.link = HardwareProfile::Link();
   profile.link->to_device.median = 10 * kGB;
   profile.link->from_device.median = 10 * kGB;
   profile.peer_link = Rate{.median = 100 * kGB};
