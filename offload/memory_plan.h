@@ -14,17 +14,17 @@ namespace zerostream {
 
 // What the user asked for; 0 or less than 0 (depth) leaves the choice to the plan.
 struct MemoryRequest {
-  int64_t host_memory = 0;  // most bytes of all pools together
-  Placement placement;      // of weights
-  Placement kv_placement;
-  std::optional<DType> kv_dtype;              // absent: the compute dtype
+  int64_t host_memory = 0;   // most bytes of all pools together
+  Placement placement = {};  // of weights
+  Placement kv_placement = {};
+  std::optional<DType> kv_dtype = {};         // absent: the compute dtype
   int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values from storage
   int32_t prefetch_depth = -1;
   int32_t max_sequences = 0;
   int32_t token_budget = 0;
   int32_t block_tokens = 16;
   int64_t scratch_bytes = 0;  // that the device holds besides
-  Workload workload;          // what the rows are like; rows == 0: nothing is known
+  Workload workload = {};     // what the rows are like; rows == 0: nothing is known
 };
 
 struct MemoryPlan {
@@ -33,6 +33,7 @@ struct MemoryPlan {
   int64_t ring_bytes = 0;  // slots of streamed weights
   int32_t max_sequences = 0;
   int32_t token_budget = 0;
+  int32_t logit_rows = 0;  // whose logits are there at once
   DType kv_dtype = DType::kF32;
   int64_t kv_blocks = 0;         // that rows can hold together
   int64_t kv_memory_blocks = 0;  // of them, what memory holds; fewer than kv_blocks: the others go

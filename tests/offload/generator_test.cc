@@ -147,6 +147,78 @@ TEST_P(GeneratorInvariance, KvMemoryDoesNotShowInTheText) {
       }
 }
 
+// Every placement of weights, and of keys and values, over random jobs: the same bits.
+TEST_P(GeneratorInvariance, PlacementDoesNotShowInTheText) {
+  GoldenModel model(golden_path("llama3"), GetParam());
+  const auto vocab_size = static_cast<int32_t>(model.store().config().vocab_size);
+  std::mt19937 random(21);
+  for (int round = 0; round < 6; ++round) {
+    const std::vector<GenerationRequest> requests = random_requests(random(), 20, vocab_size);
+    std::vector<std::vector<uint32_t>> expected;
+    {
+      Generator generator(model.store(), model.device(), model.kernels(), nullptr,
+                          tiny_options(PlacementKind::kHost));
+      for (const GenerationResult& result : generate_all(generator, requests))
+        expected.push_back(bits(result));
+    }
+    for (int variant = 0; variant < 4; ++variant) {
+      RuntimeOptions options = tiny_options();
+      options.placement.kind = PlacementKind::kShares;
+      options.placement.host =
+          Share{.kind = Share::Kind::kFraction, .fraction = 0.25 * (random() % 4)};
+      options.placement.nvme = Share{};
+      options.kv_placement.kind = PlacementKind::kNvme;
+      options.kv_slot_bytes = kTileBytes;
+      options.block_tokens = random() % 2 ? 16 : 4;
+      options.max_sequences = 2 + static_cast<int32_t>(random() % 8);
+      options.token_budget = options.max_sequences + static_cast<int32_t>(random() % 20);
+      options.prefetch_depth = static_cast<int32_t>(random() % 4);
+      options.workload = {.rows = 20,
+                          .mean_prompt_tokens = 16,
+                          .mean_new_tokens = 7,
+                          .longest_prompt_tokens = 30,
+                          .longest_row_tokens = 42};
+      Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+      const std::vector<GenerationResult> results = generate_all(generator, requests);
+      for (size_t i = 0; i < results.size(); ++i)
+        EXPECT_EQ(bits(results[i]), expected[i]) << "round " << round << " variant " << variant;
+    }
+  }
+}
+
+// Rows that outgrow the KV memory many times over, on storage.
+TEST_P(GeneratorInvariance, KeysAndValuesComeBackFromStorage) {
+  GoldenModel model(golden_path("llama3"), GetParam());
+  const auto vocab_size = static_cast<int32_t>(model.store().config().vocab_size);
+  std::vector<GenerationRequest> requests = random_requests(31, 12, vocab_size);
+  for (GenerationRequest& request : requests) request.max_new_tokens = 40;
+  const auto run = [&](PlacementKind kv, RunStatistics* statistics) {
+    RuntimeOptions options = tiny_options(PlacementKind::kHost);
+    options.kv_placement.kind = kv;
+    options.kv_slot_bytes = kTileBytes;
+    options.block_tokens = 2;
+    options.max_sequences = 12;
+    options.token_budget = 14;
+    options.workload = {.rows = 12,
+                        .mean_prompt_tokens = 16,
+                        .mean_new_tokens = 40,
+                        .longest_prompt_tokens = 30,
+                        .longest_row_tokens = 70};
+    Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+    std::vector<std::vector<uint32_t>> all;
+    for (const GenerationResult& result : generate_all(generator, requests))
+      all.push_back(bits(result));
+    *statistics = generator.statistics();
+    return all;
+  };
+  RunStatistics in_memory, on_storage;
+  const auto expected = run(PlacementKind::kHost, &in_memory);
+  EXPECT_EQ(run(PlacementKind::kNvme, &on_storage), expected);
+  EXPECT_EQ(in_memory.kv_bytes_read + in_memory.kv_bytes_written, 0);
+  EXPECT_GT(on_storage.kv_bytes_read, on_storage.kv_bytes_written);
+  EXPECT_GT(on_storage.kv_bytes_written, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Dtypes, GeneratorInvariance,
                          testing::Values(DType::kF32, DType::kBF16, DType::kF16),
                          [](const auto& info) { return std::string(dtype_name(info.param)); });
