@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "tokenizers"
 def tokenize(program, path, lines, *flags):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run([program, "tokenize", str(path), *flags], input=text, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.rstrip("\n").split("\n")]
 
 
 class Library:
