@@ -8,6 +8,7 @@
 namespace zerostream {
 
 void add_run(CLI::App& app, int& exit_code);
+void add_score(CLI::App& app, int& exit_code);
 void add_pack(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);

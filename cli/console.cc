@@ -40,13 +40,16 @@ std::string rows_text(const JobProgress& progress) {
   return text + " | ETA " + duration(per_row * static_cast<double>(*progress.rows_total - done));
 }
 
-std::string rates_text(const RunStatistics& statistics) {
+std::string rates_text(const JobProgress& progress) {
+  const RunStatistics& statistics = progress.statistics;
+  const int64_t tokens =
+      progress.purpose == Purpose::kScore ? statistics.prompt_tokens : statistics.generated_tokens;
   const double passes = pass_seconds(statistics);
   const double reading = std::max(1e-9, statistics.reading_seconds);
   char text[160];
   std::snprintf(text, sizeof text, " | %lld in work | %.1f tok/s | %.2f GB/s | waiting %.0f %%",
                 static_cast<long long>(statistics.rows_active),
-                static_cast<double>(statistics.generated_tokens) / passes,
+                static_cast<double>(tokens) / passes,
                 static_cast<double>(statistics.bytes_read) / reading / 1e9,
                 100 * statistics.stall_weights_seconds / passes);
   return text;
@@ -69,7 +72,7 @@ void Console::log(LogLevel level, const std::string& line) {
 }
 
 void Console::show(const JobProgress& progress) {
-  const std::string line = rows_text(progress) + rates_text(progress.statistics);
+  const std::string line = rows_text(progress) + rates_text(progress);
   show_line(line, options_.level == LogLevel::kDebug);
 }
 

@@ -20,6 +20,7 @@ int parse_and_run(int argc, char** argv) {
   app.set_version_flag("--version", "zerostream " ZEROSTREAM_VERSION);
   app.require_subcommand(1);
   add_run(app, exit_code);
+  add_score(app, exit_code);
   add_pack(app, exit_code);
   add_info(app, exit_code);
   add_tokenize(app, exit_code);

@@ -21,12 +21,13 @@ struct ShortCut {
   const char* key;
   const char* help;
   bool literal;
+  bool scores = true;  // `score` has it, too
 };
 constexpr ShortCut kShortCuts[] = {
     {"--model", "model.path", "model.path: Hugging Face folder, GGUF file or packed store", true},
     {"--input", "job.input", "job.input: file of rows, - for stdin", true},
     {"--output", "job.output", "job.output: file for results, - for stdout", true},
-    {"--max-new-tokens", "sampling.max_new_tokens", "sampling.max_new_tokens", false}};
+    {"--max-new-tokens", "sampling.max_new_tokens", "sampling.max_new_tokens", false, false}};
 
 struct RunOptions {
   std::string config;
@@ -40,7 +41,8 @@ std::vector<ConfigOverride> overrides(const RunOptions& options, const CLI::App&
   std::vector<ConfigOverride> overrides;
   for (const std::string& set : options.sets) overrides.push_back(parse_override(set));
   for (size_t i = 0; i < std::size(kShortCuts); ++i)
-    if (command.count(kShortCuts[i].flag) > 0)
+    if (command.get_option_no_throw(kShortCuts[i].flag) != nullptr &&
+        command.count(kShortCuts[i].flag) > 0)
       overrides.push_back({.key = kShortCuts[i].key,
                            .value = options.short_cuts[i],
                            .flag = kShortCuts[i].flag,
@@ -48,7 +50,7 @@ std::vector<ConfigOverride> overrides(const RunOptions& options, const CLI::App&
   return overrides;
 }
 
-int run(const RunOptions& options, const CLI::App& command) {
+int run(const RunOptions& options, Purpose purpose, const CLI::App& command) {
   const std::atomic<bool>& stop = catch_signals();
   const RunConfig config = load_run_config(options.config, overrides(options, command));
   check_job(config);
@@ -60,7 +62,7 @@ int run(const RunOptions& options, const CLI::App& command) {
       .warn = [&](const std::string& line) { console.log(LogLevel::kWarn, line); },
       .packing = [&](int64_t done, int64_t total) { console.show_packing(done, total); },
       .progress = [&](const JobProgress& progress) { console.show(progress); }};
-  const JobResult result = run_batch_job(config, user_cache_folder(), events, stop);
+  const JobResult result = run_batch_job(config, purpose, user_cache_folder(), events, stop);
   if (!result.report.is_null()) console.log(LogLevel::kInfo, summarise_report(result.report));
   if (result.stopped) {
     console.log(LogLevel::kWarn, "stopped by a signal; the same command goes on with what is left");
@@ -69,17 +71,15 @@ int run(const RunOptions& options, const CLI::App& command) {
   return result.rows_failed > 0 ? kSomeRowsFailed : 0;
 }
 
-}  // namespace
-
-void add_run(CLI::App& app, int& exit_code) {
+void add_job(CLI::App* command, Purpose purpose, int& exit_code) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Reads rows, generates, writes rows and a report");
   command->add_option("CONFIG", options->config, "Run file (YAML)");
   command
       ->add_option("--set", options->sets, "A key of the run file: section.key=value; repeatable")
       ->allow_extra_args(false);
   for (size_t i = 0; i < std::size(kShortCuts); ++i)
-    command->add_option(kShortCuts[i].flag, options->short_cuts[i], kShortCuts[i].help);
+    if (purpose == Purpose::kGenerate || kShortCuts[i].scores)
+      command->add_option(kShortCuts[i].flag, options->short_cuts[i], kShortCuts[i].help);
   command->add_flag("--quiet", options->quiet, "Only warnings and errors");
   const std::vector<std::pair<std::string, LogLevel>> levels = {{"error", LogLevel::kError},
                                                                 {"warn", LogLevel::kWarn},
@@ -88,7 +88,19 @@ void add_run(CLI::App& app, int& exit_code) {
   command->add_option("--log-level", options->level, "error, warn, info or debug (every pass)")
       ->transform(CLI::Transformer(levels))
       ->type_name("LEVEL");
-  command->callback([=, &exit_code] { exit_code = run(*options, *command); });
+  command->callback([=, &exit_code] { exit_code = run(*options, purpose, *command); });
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  add_job(app.add_subcommand("run", "Reads rows, generates, writes rows and a report"),
+          Purpose::kGenerate, exit_code);
+}
+
+void add_score(CLI::App& app, int& exit_code) {
+  add_job(app.add_subcommand("score", "Reads rows, writes how probable each of their tokens is"),
+          Purpose::kScore, exit_code);
 }
 
 }  // namespace zerostream

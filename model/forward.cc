@@ -1,5 +1,7 @@
 #include "model/forward.h"
 
+#include <algorithm>
+
 #include "base/require.h"
 
 namespace zerostream {
@@ -16,6 +18,7 @@ void Forward::begin(const PassView& pass) {
   require(pass.tokens > 0 && pass.tokens <= activations_.hidden.rows,
           "a pass fits the activations");
   require(pass.num_logit_rows <= activations_.logits.rows, "the pass's logits fit");
+  require(pass.scored.count <= pass.tokens, "rows are scored once");
   pass_ = pass;
 }
 
@@ -78,12 +81,15 @@ void Forward::apply(const MatrixRun& run) {
 
     case MatrixRole::kProjectOut:
       if (first) gather_last();
+      linear(run, scored_rows(a.normed), scored_rows(a.embedded_compute), Epilogue::kStore,
+             nullptr);
       linear(run, logit_rows(a.last_hidden), logit_rows(a.projected), Epilogue::kStore, nullptr);
       break;
 
     case MatrixRole::kHead: {
       const bool projected = a.projected.cols > 0;
       if (first && !projected) gather_last();
+      score(run);
       linear(run, logit_rows(projected ? a.projected : a.last_hidden), logit_rows(a.logits),
              Epilogue::kStore, vectors_.get(VectorRole::kHeadBias));
       break;
@@ -145,15 +151,35 @@ void Forward::attend(int32_t layer, const KvLayerView& kv,
 
 // The rows whose logits are wanted, through the final norm.
 void Forward::gather_last() {
+  gather_rows(pass_.logit_rows, logit_rows(activations_.last_hidden));
+  if (pass_.scored.count > 0) gather_rows(pass_.scored.rows, scored_rows(activations_.normed));
+}
+
+void Forward::gather_rows(const int32_t* indices, TensorView target) {
   const TensorView source = rows(activations_.hidden);
-  const TensorView target = logit_rows(activations_.last_hidden);
   if (config_.final_norm)
-    kernels_.norm(
-        {config_.norm, source, vectors_.get(VectorRole::kFinalNormWeight),
-         vectors_.get(VectorRole::kFinalNormBias), config_.norm_epsilon, pass_.logit_rows, target},
-        stream_);
+    kernels_.norm({config_.norm, source, vectors_.get(VectorRole::kFinalNormWeight),
+                   vectors_.get(VectorRole::kFinalNormBias), config_.norm_epsilon, indices, target},
+                  stream_);
   else
-    kernels_.convert({source, target, pass_.logit_rows}, stream_);
+    kernels_.convert({source, target, indices}, stream_);
+}
+
+// Runs before the logits of logit_rows are computed, and in their place.
+void Forward::score(const MatrixRun& run) {
+  const Activations& a = activations_;
+  const ScoredRows& scored = pass_.scored;
+  const TensorView source = scored_rows(a.projected.cols > 0 ? a.embedded_compute : a.normed);
+  for (int64_t begin = 0; begin < scored.count; begin += a.logits.rows) {
+    const int64_t count = std::min(a.logits.rows, scored.count - begin);
+    const TensorView logits = a.logits.row_range(0, count);
+    linear(run, source.row_range(begin, count), logits, Epilogue::kStore,
+           vectors_.get(VectorRole::kHeadBias));
+    kernels_.accumulate_softmax(
+        {logits.col_range(run.output_begin, run.outputs), static_cast<int32_t>(run.output_begin),
+         scored.targets + begin, scored.states + begin},
+        stream_);
+  }
 }
 
 void Forward::linear(const MatrixRun& run, TensorView source, TensorView target, Epilogue epilogue,

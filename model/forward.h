@@ -12,6 +12,14 @@
 
 namespace zerostream {
 
+// Rows of a pass whose softmax is summed up without keeping their logits; arrays as in PassView.
+struct ScoredRows {
+  const int32_t* rows = nullptr;     // ascending
+  const int32_t* targets = nullptr;  // the token of each whose probability is wanted
+  SoftmaxState* states = nullptr;    // as they are made; afterwards complete
+  int64_t count = 0;
+};
+
 // What one pass computes on; arrays in device memory, valid until the pass is done.
 struct PassView {
   int64_t tokens = 0;
@@ -19,6 +27,7 @@ struct PassView {
   const float* rope_sin = nullptr;
   const int32_t* logit_rows = nullptr;  // rows whose logits are wanted, ascending
   int64_t num_logit_rows = 0;
+  ScoredRows scored;
   bool int8_activations = false;  // of products with quantised weights
 };
 
@@ -42,7 +51,9 @@ struct MatrixRun {
 // order of MatrixRole within a layer, layers ascending, runs of a matrix ascending. Behind the last
 // run of a layer's kQkv come write_kv() and attend(), each for every sequence of the pass, in one
 // call or several, all of write_kv() first: sequences may share blocks. Afterwards
-// activations.logits holds a row for each of pass.logit_rows. The kinds in the config are data:
+// activations.logits holds a row for each of pass.logit_rows, and each of pass.scored has met the
+// logits of its row; a run of the head computes these in parts of activations.logits.rows rows. The
+// kinds in the config are data:
 // there is one straight line for all architectures.
 //
 // References must outlive this. Threads: one. Nothing here allocates or waits.
@@ -67,11 +78,15 @@ class Forward {
   void enter_block(VectorRole weight, VectorRole bias, int32_t layer);
   void leave_block(VectorRole weight, VectorRole bias, int32_t layer);
   void gather_last();
+  void gather_rows(const int32_t* indices, TensorView target);
+  void score(const MatrixRun& run);
   // bias: of the whole matrix, null for none.
   void linear(const MatrixRun& run, TensorView source, TensorView target, Epilogue epilogue,
               const float* bias);
   TensorView rows(TensorView view) const { return view.row_range(0, pass_.tokens); }
   TensorView logit_rows(TensorView view) const { return view.row_range(0, pass_.num_logit_rows); }
+  // Scored rows take the place of what no layer reads any more.
+  TensorView scored_rows(TensorView view) const { return view.row_range(0, pass_.scored.count); }
 
   const ModelConfig& config_;
   const VectorTable& vectors_;

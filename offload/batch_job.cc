@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 
 #include "offload/job_state.h"
@@ -17,6 +18,7 @@
 #include "offload/request_queue.h"
 #include "offload/run_planning.h"
 #include "offload/run_recorder.h"
+#include "offload/score_totals.h"
 #include "offload/workload.h"
 #include "zerostream/error.h"
 
@@ -50,7 +52,7 @@ std::optional<InputScan> scan_input(const std::string& path, const std::atomic<b
 // The output of a job: a file with what is known of it, or a stream.
 class Output {
  public:
-  explicit Output(const std::string& path) {
+  explicit Output(const std::string& path) : path_(path) {
     if (!is_stream(path)) {
       state_ = std::make_unique<JobState>(path);
     } else if (path != "-") {
@@ -74,11 +76,17 @@ class Output {
       state_->append(entry, line);
     };
   }
+  // What is in the output now.
+  void for_each_line(const std::function<void(std::string_view line)>& use) const {
+    std::ifstream stream(path_, std::ios::binary);
+    for (std::string line; std::getline(stream, line);) use(line);
+  }
   void sync() const {
     if (state_ != nullptr) state_->sync();
   }
 
  private:
+  const std::string path_;
   std::unique_ptr<JobState> state_;
   int stream_ = STDOUT_FILENO;
 };
@@ -87,14 +95,18 @@ std::string over_length_name(OverLength kind) {
   return kind == OverLength::kError ? "error" : "truncate";
 }
 
-// What the texts of a job depend on besides its rows.
-Json text_settings(const RunConfig& config, const LoadedModel& model) {
+// What the texts or scores of a job depend on besides its rows.
+Json text_settings(const RunConfig& config, Purpose purpose, const LoadedModel& model) {
   const Json files = model.store.manifest().value("files", Json::object());
   Json settings = {{"model", model.store.fingerprint()},
                    {"tokenizer", files.value("tokenizer.json", "")},
-                   {"sampling", sampling_json(model.sampling)},
-                   {"eos_token_ids", model.eos_ids},
                    {"over_length", over_length_name(config.job.over_length)}};
+  if (purpose == Purpose::kScore) {
+    settings["purpose"] = "score";
+  } else {
+    settings["sampling"] = sampling_json(model.sampling);
+    settings["eos_token_ids"] = model.eos_ids;
+  }
   if (config.device.int8_activations) settings["int8_activations"] = true;
   if (config.kv_cache.dtype) settings["kv_dtype"] = std::string(dtype_name(*config.kv_cache.dtype));
   return settings;
@@ -104,8 +116,10 @@ int64_t model_context(const LoadedModel& model) {
   return model.store.config().max_position_embeddings;
 }
 
-RowContext row_context(const RunConfig& config, const LoadedModel& model, int64_t memory_context) {
-  return {.tokenizer = model.tokenizer.get(),
+RowContext row_context(const RunConfig& config, Purpose purpose, const LoadedModel& model,
+                       int64_t memory_context) {
+  return {.purpose = purpose,
+          .tokenizer = model.tokenizer.get(),
           .vocab_size = model.store.config().vocab_size,
           .sampling = model.sampling,
           .eos_ids = model.eos_ids,
@@ -165,9 +179,10 @@ void check_report_folder(const std::string& report) {
 // One job from the loaded model on.
 class Job {
  public:
-  Job(const RunConfig& config, const std::string& cache_folder, const JobEvents& events,
-      const std::atomic<bool>& stop)
+  Job(const RunConfig& config, Purpose purpose, const std::string& cache_folder,
+      const JobEvents& events, const std::atomic<bool>& stop)
       : config_(config),
+        purpose_(purpose),
         cache_folder_(cache_folder),
         events_(events),
         stop_(stop),
@@ -180,7 +195,7 @@ class Job {
     if (stop_) return false;  // half an index would make finished rows look foreign
     const auto index = scan ? std::optional(scan->index) : std::nullopt;
     const ResumeSummary taken =
-        output_.prepare(text_settings(config_, model), config_.job.resume, index);
+        output_.prepare(text_settings(config_, purpose_, model), config_.job.resume, index);
     if (taken.kept + taken.redone > 0)
       events_.note(config_.job.output + ": " + std::to_string(taken.kept) +
                    " rows are finished already, " + std::to_string(taken.redone) +
@@ -191,15 +206,17 @@ class Job {
                    ".old");
     facts_.rows_kept = taken.kept;
     if (scan) rows_total_ = scan->rows;
+    if (purpose_ == Purpose::kScore && taken.kept > 0) output_.for_each_line(score_line());
     return !scan || taken.kept < scan->rows;
   }
 
   void answer(const LoadedModel& model) {
     RuntimeOptions options = runtime_options(config_);
     options.timeline = recorder_.timeline();
+    options.workload.scored = purpose_ == Purpose::kScore;
     if (!is_stream(config_.job.input))
-      options.workload = measure_workload(config_.job.input,
-                                          row_context(config_, model, model_context(model)), stop_);
+      options.workload = measure_workload(
+          config_.job.input, row_context(config_, purpose_, model, model_context(model)), stop_);
     facts_.predicted = plan_this_run(model,
                                      {.cache_folder = cache_folder_,
                                       .int8_activations = config_.device.int8_activations,
@@ -209,15 +226,16 @@ class Job {
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);
     facts_.config = run_config_json(resolved(config_, model, options, generator.plan()));
-    const RowJob job{.input = config_.job.input,
-                     .context = row_context(config_, model, generator.max_context()),
-                     .done = [this](const RowIdentity& row) { return output_.done(row); },
-                     .sink = output_.sink(config_.job.output),
-                     .on_pass =
-                         [this](int64_t rows_done, const RunStatistics& statistics) {
-                           recorder_.on_pass(statistics);
-                           events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics});
-                         }};
+    const RowJob job{
+        .input = config_.job.input,
+        .context = row_context(config_, purpose_, model, generator.max_context()),
+        .done = [this](const RowIdentity& row) { return output_.done(row); },
+        .sink = sink(),
+        .on_pass =
+            [this](int64_t rows_done, const RunStatistics& statistics) {
+              recorder_.on_pass(statistics);
+              events_.progress({rows_done, facts_.rows_kept, rows_total_, statistics, purpose_});
+            }};
     const TokenSource tokens{[&](const GenerationClient& client, const std::atomic<bool>& stop) {
       generator.run(client, stop);
     }};
@@ -234,6 +252,7 @@ class Job {
     facts_.model = model_json(config_, model);
     if (facts_.config.is_null()) facts_.config = run_config_json(config_);
     facts_.stopped = stop_;
+    if (purpose_ == Purpose::kScore) facts_.score = score_.json();
     facts_.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     facts_.peak_resident_bytes = peak_resident_bytes();
     for (std::string& note : recorder_.finish()) {
@@ -249,7 +268,20 @@ class Job {
   }
 
  private:
+  std::function<void(std::string_view)> score_line() {
+    return [this](std::string_view line) { score_.add_line(line); };
+  }
+  LineSink sink() {
+    const LineSink output = output_.sink(config_.job.output);
+    if (purpose_ != Purpose::kScore) return output;
+    return [output, add = score_line()](const JobState::Entry& entry, std::string_view line) {
+      output(entry, line);
+      add(line);
+    };
+  }
+
   const RunConfig& config_;
+  const Purpose purpose_;
   const std::string& cache_folder_;
   const JobEvents& events_;
   const std::atomic<bool>& stop_;
@@ -257,6 +289,7 @@ class Job {
   RunRecorder recorder_;
   std::optional<int64_t> rows_total_;
   ReportFacts facts_;
+  ScoreTotals score_;
 };
 
 }  // namespace
@@ -294,12 +327,12 @@ RowCounts run_rows(const RowJob& job, const TokenSource& tokens, const std::atom
   return {.ok = writer.ok(), .failed = writer.failed()};
 }
 
-JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder,
+JobResult run_batch_job(const RunConfig& config, Purpose purpose, const std::string& cache_folder,
                         const JobEvents& events, const std::atomic<bool>& stop) {
   const auto start = Clock::now();
   check_job(config);
   if (config.job.input != "-") File::open(config.job.input, {});
-  Job job(config, cache_folder, events, stop);
+  Job job(config, purpose, cache_folder, events, stop);
   check_report_folder(*config.job.report);
   const auto packing = [&](int64_t done, int64_t total) {
     if (stop) throw Stopped();

@@ -21,6 +21,7 @@ struct JobProgress {
   int64_t rows_kept = 0;              // of earlier runs
   std::optional<int64_t> rows_total;  // unknown for stdin
   RunStatistics statistics;
+  Purpose purpose = Purpose::kGenerate;
 };
 
 // How a job talks to the program around it. Calls come from the thread that runs the job, notes
@@ -39,10 +40,11 @@ struct JobResult {
 };
 
 // Runs the job that the config describes: takes over the output of an earlier run, loads the model
-// (packing it into `cache_folder` where needed), answers the rows, writes the report and the trace
-// if they are wanted. Returns soon after `stop` becomes true. Throws Error; rows written before
-// stay valid.
-JobResult run_batch_job(const RunConfig& config, const std::string& cache_folder,
+// (packing it into `cache_folder` where needed), answers or scores the rows, writes the report and
+// the trace if they are wanted. The report of a scoring job has the totals of its whole output,
+// rows of earlier runs included ("score"). Returns soon after `stop` becomes true. Throws Error;
+// rows written before stay valid.
+JobResult run_batch_job(const RunConfig& config, Purpose purpose, const std::string& cache_folder,
                         const JobEvents& events, const std::atomic<bool>& stop);
 
 // What makes tokens in a job: Generator, or a stand-in in tests.

@@ -62,7 +62,7 @@ void Generator::State::run_pass(Wave& wave, const GenerationClient& client) {
   statistics.reused_tokens += counts.reused_tokens;
   statistics.paused_rows += counts.paused_rows;
   runtime.update(statistics);
-  statistics.generated_tokens += wave.collect(sample_results, client);
+  statistics.generated_tokens += wave.collect(sample_results, runtime.scheduler().scores(), client);
   if (client.on_pass) client.on_pass(statistics);
 }
 

@@ -17,10 +17,16 @@
 
 namespace zerostream {
 
+enum class Purpose : uint8_t {
+  kGenerate,  // continue the prompt
+  kScore,     // say how probable each token of the prompt is after those before it
+};
+
 // What to generate. Values are checked by who makes it (offload/rows.h); `handle` names the request
-// in results.
+// in results. Of a row to score only handle and prompt count.
 struct GenerationRequest {
   uint64_t handle = 0;
+  Purpose purpose = Purpose::kGenerate;
   std::vector<int32_t> prompt_tokens;  // at least one, ids below vocab_size
   SamplingNumbers sampling;
   uint64_t seed = 0;  // of this row: mixed from the job's seed and the row's id
@@ -41,12 +47,16 @@ struct TokenScore {
 
 struct GenerationResult {
   uint64_t handle = 0;
+  Purpose purpose = Purpose::kGenerate;
   FinishReason reason = FinishReason::kLength;
-  std::vector<int32_t> token_ids;     // all that were generated, a stop token included
+  // All that were generated, a stop token included; of a scored row its prompt.
+  std::vector<int32_t> token_ids;
   bool ends_with_stop_token = false;  // the last token ended the row and is no part of its text
   // Where a stop string begins in the decoded text, which ends there; npos: none came.
   size_t text_end = std::string::npos;
-  std::vector<TokenScore> scores;         // one per token if asked for
+  std::vector<TokenScore> scores;  // one per token if asked for
+  // Of a scored row: natural logarithms of the probabilities of all tokens but the first.
+  std::vector<float> prompt_logprobs;
   std::string error_code, error_message;  // for kError
 };
 
@@ -61,6 +71,8 @@ struct GenerationClient {
   std::function<void(const RunStatistics&)> on_pass;  // after every pass; may be empty
 };
 
+// Requests of both purposes may come in any order and share passes.
+//
 // Throws InfeasibleError when the pools do not fit, with the bytes of each.
 class Generator {
  public:

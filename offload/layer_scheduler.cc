@@ -24,14 +24,14 @@ void add_step(Timeline& timeline, std::string_view what, int32_t layer, Timeline
 }  // namespace
 
 LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleOptions& options,
-                               int64_t max_tokens, int64_t max_sequences)
+                               int64_t max_tokens, int64_t max_logit_rows)
     : parts_(parts),
       options_(options),
       schedule_(make_schedule(parts.store->segments(), options)),
       stream_(parts.device->make_compute_stream()),
       done_(parts.device->make_event()),
       activations_(parts.store->config(), parts.store->layout().compute_dtype, max_tokens,
-                   max_sequences, *parts.device),
+                   max_logit_rows, *parts.device),
       forward_(parts.store->config(), parts.resident->vectors(), activations_, *parts.kernels,
                *stream_),
       token_rows_(MatrixRole::kTokenEmbedding, *parts.store, *parts.resident, *parts.weights,
@@ -44,6 +44,7 @@ LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleO
   rope_cos_.resize(rope_elements);
   rope_sin_.resize(rope_elements);
   row_requests_.reserve(2 * max_tokens);
+  scores_.reserve(max_tokens);
 }
 
 LayerScheduler::~LayerScheduler() { drain(); }
@@ -81,8 +82,14 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
   started_ = true;
 
   fill_rope_tables(batch);
-  forward_.begin({static_cast<int64_t>(batch.tokens.size()), rope_cos_.data(), rope_sin_.data(),
-                  batch.logit_rows.data(), static_cast<int64_t>(batch.logit_rows.size()),
+  scores_.assign(batch.scored_rows.size(), SoftmaxState());
+  forward_.begin({static_cast<int64_t>(batch.tokens.size()),
+                  rope_cos_.data(),
+                  rope_sin_.data(),
+                  batch.logit_rows.data(),
+                  static_cast<int64_t>(batch.logit_rows.size()),
+                  {batch.scored_rows.data(), batch.score_targets.data(), scores_.data(),
+                   static_cast<int64_t>(scores_.size())},
                   parts_.int8_activations});
   for (const Step& step : schedule_.pass) {
     switch (step.kind) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/device.h"
@@ -43,15 +44,18 @@ class LayerScheduler {
  public:
   // `options`: without micro-batches, which follow from each pass.
   LayerScheduler(const LayerSchedulerParts& parts, const ScheduleOptions& options,
-                 int64_t max_tokens, int64_t max_sequences);
+                 int64_t max_tokens, int64_t max_logit_rows);
   ~LayerScheduler();  // waits for the stream
 
-  // Computes one pass and draws a token for each of batch.logit_rows: rows[i] into results[i].
-  // Returns when done.
+  // Computes one pass, draws a token for each of batch.logit_rows, rows[i] into results[i], and
+  // scores batch.scored_rows. Returns when done.
   void run(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
 
   // Raw logits of the last pass, a row for each of its logit_rows. Valid until the next run().
   TensorView logits() const { return activations_.logits; }
+
+  // Of the last pass, one for each of its scored_rows. Valid until the next run().
+  std::span<const SoftmaxState> scores() const { return scores_; }
 
   // Seconds in which the compute stream had nothing to do because weights were not there yet.
   double stall_seconds() const { return stall_seconds_; }
@@ -84,6 +88,7 @@ class LayerScheduler {
   EmbeddingReader token_rows_, position_rows_;
   std::vector<RowRequest> row_requests_;
   std::vector<float> rope_cos_, rope_sin_;
+  std::vector<SoftmaxState> scores_;
   std::vector<FetchTicket> tickets_;  // fetches in order of submission, a ring
   size_t next_submitted_ = 0, next_used_ = 0;
   const std::byte* current_ = nullptr;  // of the segment in use

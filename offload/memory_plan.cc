@@ -19,7 +19,8 @@ constexpr int32_t kDefaultSequences = 256;
 constexpr int32_t kDefaultTokenBudget = 2048;
 constexpr int32_t kMinPassTokens = 16;  // auto sizes shrink to this before a plan is given up
 constexpr int32_t kMaxDepth = 64;
-constexpr int64_t kAheadBytes = int64_t{512} << 20;  // auto depth keeps about so much on its way
+constexpr int32_t kScoredRows = 128;  // that the head serves at once; fewer would read it too often
+constexpr int64_t kAheadBytes = int64_t{256} << 20;  // auto depth keeps about so much on its way
 constexpr int64_t kUnknownRowTokens = 1024;  // prompt and output, where nothing is known of rows
 constexpr double kLongRows = 1.1;  // rows that are active are longer than the mean of all rows
 
@@ -105,8 +106,13 @@ class Planner {
             {"slots", plan.ring_bytes},
             {"embedding rows", rows},
             {"activations", Activations::bytes(layout_.config, layout_.compute_dtype,
-                                               plan.token_budget, plan.max_sequences)},
+                                               plan.token_budget, logit_rows(plan))},
             {"scratch", request_.scratch_bytes}};
+  }
+
+  int32_t logit_rows(const MemoryPlan& plan) const {
+    if (!request_.workload.scored) return plan.max_sequences;
+    return std::max(plan.max_sequences, std::min(plan.token_budget, kScoredRows));
   }
 
   int64_t blocks_for(double tokens) const {
@@ -220,6 +226,7 @@ class Planner {
     const int64_t blocks_per_row =
         blocks_for(static_cast<double>(layout_.config.max_position_embeddings));
     const int64_t most = std::min(plan.max_sequences, INT32_MAX) * blocks_per_row;
+    plan.logit_rows = logit_rows(plan);
     plan.pools = fixed_pools(plan);
     int64_t bytes = left(plan);
     if (kv_on_storage_) {

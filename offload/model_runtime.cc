@@ -130,7 +130,7 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                                   &kernels,
                                   options.int8_activations,
                                   options.timeline};
-  state.scheduler.emplace(parts, schedule, state.plan.token_budget, state.plan.max_sequences);
+  state.scheduler.emplace(parts, schedule, state.plan.token_budget, state.plan.logit_rows);
 }
 
 ModelRuntime::~ModelRuntime() = default;

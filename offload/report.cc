@@ -94,6 +94,7 @@ Json make_report(const ReportFacts& facts) {
       {"memory", {{"pools", pools_json(s)}, {"peak_rss", facts.peak_resident_bytes}}},
       {"bound", fetch ? "fetch" : "compute"},
       {"notes", s.notes}};
+  if (!facts.score.is_null()) report["score"] = facts.score;
   if (!facts.predicted.is_null()) report["predicted"] = facts.predicted;
   if (!facts.history.is_null()) report["history"] = facts.history;
   if (!facts.timeline.is_null()) report["timeline"] = facts.timeline;
@@ -109,6 +110,10 @@ std::string summarise_report(const Json& report) {
   std::string lines = text("rows: %lld ok, %lld failed", rows["ok"].get<long long>(),
                            rows["failed"].get<long long>());
   if (rows["kept"] != 0) lines += text(", %lld kept from earlier", rows["kept"].get<long long>());
+  if (report.contains("score") && report["score"]["tokens"] != 0)
+    lines += text("\nscore: perplexity %.4f over %lld tokens",
+                  report["score"]["perplexity"].get<double>(),
+                  report["score"]["tokens"].get<long long>());
   if (passes == 0) return lines;
   lines += text(
       "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading): %.1f generated/s, %.1f "

@@ -18,6 +18,7 @@ struct ReportFacts {
   bool stopped = false;                  // by a signal
   double total_seconds = 0;              // from start to end, loading included
   int64_t peak_resident_bytes = 0;
+  Json score;      // ScoreTotals::json() of a scoring job; null: none
   Json predicted;  // of a run whose sizes were planned with rates; null: none
   Json history;    // RunHistory::json(); null: none
   Json timeline;   // PassWindows::json(); null: none

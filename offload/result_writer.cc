@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "offload/score_totals.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -53,6 +54,20 @@ OrderedJson scores_json(const std::vector<TokenScore>& scores) {
   return json;
 }
 
+void add_prompt_scores(const GenerationResult& result, OrderedJson& json) {
+  OrderedJson logprobs = OrderedJson::array({nullptr});
+  double sum = 0;
+  for (const float logprob : result.prompt_logprobs) {
+    logprobs.push_back(shortest(logprob));
+    sum += logprob;
+  }
+  json["token_ids"] = result.token_ids;
+  json["logprobs"] = std::move(logprobs);
+  json["sum_logprob"] = sum;
+  json["perplexity"] = perplexity_json(sum, static_cast<int64_t>(result.prompt_logprobs.size()));
+  json["usage"] = {{"prompt_tokens", result.token_ids.size()}};
+}
+
 }  // namespace
 
 std::string result_text(const GenerationResult& result, const Tokenizer& tokenizer) {
@@ -69,6 +84,8 @@ std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
   if (result.reason == FinishReason::kError) {
     json["finish_reason"] = "error";
     json["error"] = {{"code", result.error_code}, {"message", result.error_message}};
+  } else if (result.purpose == Purpose::kScore) {
+    add_prompt_scores(result, json);
   } else {
     if (tokenizer != nullptr) json["text"] = result_text(result, *tokenizer);
     json["token_ids"] = result.token_ids;

@@ -30,7 +30,9 @@ struct FinishedRow {
 // The text of a result: without special tokens, the stop token and what begins with a stop string.
 std::string result_text(const GenerationResult& result, const Tokenizer& tokenizer);
 
-// The output line of a row, without "\n". `tokenizer` may be null: then there is no text.
+// The output line of a row, without "\n". `tokenizer` may be null: then there is no text. Scored
+// rows have no text but "logprobs" (null for the first token), their "sum_logprob" and
+// "perplexity".
 std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer);
 
 // Where lines go: one call per line, from the writer's thread.

@@ -13,7 +13,8 @@ namespace zerostream {
 namespace {
 
 constexpr std::string_view kId = "id", kPrompt = "prompt", kPromptTokenIds = "prompt_token_ids",
-                           kMaxTokens = "max_tokens", kMaxNewTokens = "max_new_tokens";
+                           kText = "text", kTokenIds = "token_ids", kMaxTokens = "max_tokens",
+                           kMaxNewTokens = "max_new_tokens";
 
 RowIdentity digest(const std::string& text) {
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
@@ -30,9 +31,7 @@ bool is_blank(const std::string& text) {
                  std::string(name) + ": " + show_value(value) + " is not " + bad.expected);
 }
 
-[[noreturn]] void throw_unknown(const std::string& name) {
-  std::vector<std::string_view> known(sampling_names().begin(), sampling_names().end());
-  known.insert(known.end(), {kId, kPrompt, kPromptTokenIds, kMaxTokens});
+[[noreturn]] void throw_unknown(const std::string& name, std::span<const std::string_view> known) {
   throw RowError("unknown_field", "unknown field \"" + name + "\"" + suggest_name(name, known));
 }
 
@@ -44,7 +43,11 @@ SamplingSettings row_sampling(const Json& fields) {
     if (name == kId || name == kPrompt || name == kPromptTokenIds) continue;
     const std::string_view setting = name == kMaxTokens ? kMaxNewTokens : name;
     const auto known = sampling_names();
-    if (std::find(known.begin(), known.end(), setting) == known.end()) throw_unknown(name);
+    if (std::find(known.begin(), known.end(), setting) == known.end()) {
+      std::vector<std::string_view> names(known.begin(), known.end());
+      names.insert(names.end(), {kId, kPrompt, kPromptTokenIds, kMaxTokens});
+      throw_unknown(name, names);
+    }
     try {
       set_sampling(settings, setting, value);
     } catch (const BadValue& bad) {
@@ -54,33 +57,40 @@ SamplingSettings row_sampling(const Json& fields) {
   return settings;
 }
 
-std::vector<int32_t> encode_prompt(const Json& prompt, const Tokenizer* tokenizer) {
-  if (!prompt.is_string()) throw_bad(kPrompt, prompt, {"a string"});
+// The two fields of which a row has one.
+struct TextFields {
+  std::string_view text, ids;
+};
+
+std::vector<int32_t> encode_text(const Json& text, TextFields names, const Tokenizer* tokenizer) {
+  if (!text.is_string()) throw_bad(names.text, text, {"a string"});
   if (tokenizer == nullptr)
-    throw RowError("no_tokenizer", "the model has no tokenizer: give prompt_token_ids");
+    throw RowError("no_tokenizer", "the model has no tokenizer: give " + std::string(names.ids));
   try {
-    return tokenizer->encode(prompt.get_ref<const std::string&>(), true);
+    return tokenizer->encode(text.get_ref<const std::string&>(), true);
   } catch (const UsageError& error) {
-    throw RowError("bad_value", "prompt: " + std::string(error.what()));
+    throw RowError("bad_value", std::string(names.text) + ": " + error.what());
   }
 }
 
-std::vector<int32_t> prompt_tokens(const Json& fields, const RowContext& context) {
-  const bool has_text = fields.contains(kPrompt), has_ids = fields.contains(kPromptTokenIds);
+std::vector<int32_t> prompt_tokens(const Json& fields, TextFields names,
+                                   const RowContext& context) {
+  const bool has_text = fields.contains(names.text), has_ids = fields.contains(names.ids);
+  const std::string text(names.text), ids_name(names.ids);
   if (has_text == has_ids)
-    throw RowError("bad_value", has_text ? "prompt and prompt_token_ids are both given: give one"
-                                         : "neither prompt nor prompt_token_ids is given");
+    throw RowError("bad_value", has_text ? text + " and " + ids_name + " are both given: give one"
+                                         : "neither " + text + " nor " + ids_name + " is given");
   std::vector<int32_t> ids;
   if (has_text) {
-    ids = encode_prompt(fields[kPrompt], context.tokenizer);
+    ids = encode_text(fields[names.text], names, context.tokenizer);
   } else {
     try {
-      ids = read_token_ids(fields[kPromptTokenIds]);
+      ids = read_token_ids(fields[names.ids]);
     } catch (const BadValue& bad) {
-      throw_bad(kPromptTokenIds, fields[kPromptTokenIds], bad);
+      throw_bad(names.ids, fields[names.ids], bad);
     }
   }
-  if (ids.empty()) throw RowError("empty_prompt", "the prompt has no tokens");
+  if (ids.empty()) throw RowError("empty_prompt", "the " + text + " has no tokens");
   return ids;
 }
 
@@ -113,11 +123,60 @@ void fit_model(GenerationRequest& request, const RowContext& context) {
 void fit_memory(const GenerationRequest& request, int64_t most) {
   const int64_t tokens =
       static_cast<int64_t>(request.prompt_tokens.size()) + request.max_new_tokens;
-  if (most != 0 && tokens > most)
-    throw RowError("too_long", "prompt and max_new_tokens are " + std::to_string(tokens) +
-                                   " tokens; the KV memory of this run holds " +
-                                   std::to_string(most) +
-                                   " (raise host.memory or lower max_new_tokens)");
+  if (most == 0 || tokens <= most) return;
+  const bool scored = request.purpose == Purpose::kScore;
+  throw RowError("too_long", (scored ? "the row has " : "prompt and max_new_tokens are ") +
+                                 std::to_string(tokens) +
+                                 " tokens; the KV memory of this run holds " +
+                                 std::to_string(most) + " (raise host.memory" +
+                                 (scored ? ")" : " or lower max_new_tokens)"));
+}
+
+void check_score_fields(const Json& fields) {
+  constexpr std::string_view kKnown[] = {kId, kText, kTokenIds, kPrompt, kPromptTokenIds};
+  for (const auto& [name, value] : fields.items())
+    if (std::find(std::begin(kKnown), std::end(kKnown), name) == std::end(kKnown))
+      throw_unknown(name, kKnown);
+  if ((fields.contains(kPrompt) || fields.contains(kPromptTokenIds)) &&
+      (fields.contains(kText) || fields.contains(kTokenIds)))
+    throw RowError("bad_value", "a text and a prompt are both given: give one");
+}
+
+GenerationRequest score_request(const InputRow& row, const RowContext& context) {
+  check_score_fields(row.fields);
+  const bool prompt = row.fields.contains(kPrompt) || row.fields.contains(kPromptTokenIds);
+  const TextFields names =
+      prompt ? TextFields{kPrompt, kPromptTokenIds} : TextFields{kText, kTokenIds};
+  GenerationRequest request;
+  request.handle = static_cast<uint64_t>(row.index);
+  request.purpose = Purpose::kScore;
+  request.max_new_tokens = 0;
+  std::vector<int32_t>& tokens = request.prompt_tokens;
+  tokens = prompt_tokens(row.fields, names, context);
+  check_vocabulary(tokens, names.text, context.vocab_size);
+  const int64_t excess = static_cast<int64_t>(tokens.size()) - context.model_context;
+  if (context.model_context == 0 || excess <= 0) return request;
+  if (context.over_length == OverLength::kError)
+    throw RowError("too_long", "the row has " + std::to_string(tokens.size()) +
+                                   " tokens; the model's context is " +
+                                   std::to_string(context.model_context) +
+                                   " (job.over_length: truncate keeps the row's end)");
+  tokens.erase(tokens.begin(), tokens.begin() + excess);
+  return request;
+}
+
+GenerationRequest generation_request(const InputRow& row, const RowContext& context) {
+  const SamplingSettings settings = merge_sampling(row_sampling(row.fields), context.sampling);
+  GenerationRequest request;
+  request.handle = static_cast<uint64_t>(row.index);
+  apply_sampling(settings, row.id.dump(), context.eos_ids, request);
+  if (context.tokenizer == nullptr && !request.stop_strings.empty())
+    throw RowError("no_tokenizer", "the model has no tokenizer: stop strings cannot be found");
+  check_vocabulary(settings.stop_token_ids.value(), "stop_token_ids", context.vocab_size);
+  request.prompt_tokens = prompt_tokens(row.fields, {kPrompt, kPromptTokenIds}, context);
+  check_vocabulary(request.prompt_tokens, "prompt", context.vocab_size);
+  fit_model(request, context);
+  return request;
 }
 
 }  // namespace
@@ -169,16 +228,8 @@ void RowReader::parse(const LineReader::Line& line, InputRow& row) {
 
 GenerationRequest make_request(const InputRow& row, const RowContext& context) {
   if (row.error) throw *row.error;
-  const SamplingSettings settings = merge_sampling(row_sampling(row.fields), context.sampling);
-  GenerationRequest request;
-  request.handle = static_cast<uint64_t>(row.index);
-  apply_sampling(settings, row.id.dump(), context.eos_ids, request);
-  if (context.tokenizer == nullptr && !request.stop_strings.empty())
-    throw RowError("no_tokenizer", "the model has no tokenizer: stop strings cannot be found");
-  check_vocabulary(settings.stop_token_ids.value(), "stop_token_ids", context.vocab_size);
-  request.prompt_tokens = prompt_tokens(row.fields, context);
-  check_vocabulary(request.prompt_tokens, "prompt", context.vocab_size);
-  fit_model(request, context);
+  GenerationRequest request = context.purpose == Purpose::kScore ? score_request(row, context)
+                                                                 : generation_request(row, context);
   fit_memory(request, context.memory_context);
   return request;
 }

@@ -66,20 +66,25 @@ class RowReader {
 
 // What rows are checked and completed with.
 struct RowContext {
+  Purpose purpose = Purpose::kGenerate;
   const Tokenizer* tokenizer = nullptr;  // null: rows must bring token ids, and no stop strings
   int64_t vocab_size = 0;
-  SamplingSettings sampling;  // every member set: of the run file, the model and the defaults
-  std::vector<int32_t> eos_ids;
+  SamplingSettings sampling = {};  // every member set: of the run file, the model and the defaults
+  std::vector<int32_t> eos_ids = {};
   int64_t model_context = 0;   // most tokens of prompt and output that the model knows; 0: no limit
   int64_t memory_context = 0;  // most that the KV memory holds; 0: no limit
   OverLength over_length = OverLength::kError;
 };
 
-// Checks a row and makes its request, with handle = row.index. A prompt that leaves the model no
+// Checks a row and makes its request, with handle = row.index. A prompt (`prompt` or
+// `prompt_token_ids`) that leaves the model no
 // room for a token is an error, or (OverLength::kTruncate) loses its beginning: what is left has
 // room for max_new_tokens, and is at least half of the model's context. max_new_tokens is cut to
 // the room that there is. A row that the model but not the KV memory holds is an error, so that
 // memory never changes a text.
+//
+// A row to score has `text` or `token_ids`, or a prompt, and no sampling. It may fill the model's
+// context; a longer one is an error, or loses its beginning.
 // Throws RowError. Threads: any.
 GenerationRequest make_request(const InputRow& row, const RowContext& context);
 

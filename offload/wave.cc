@@ -24,7 +24,13 @@ struct Wave::Row {
 
   int32_t prompt_tokens() const { return static_cast<int32_t>(request.prompt_tokens.size()); }
   int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens(); }
-  int32_t pending() const { return static_cast<int32_t>(tokens.size()) - computed; }
+  bool scored() const { return request.purpose == Purpose::kScore; }
+  // Nothing comes after the last token of a scored row.
+  int32_t pending() const { return static_cast<int32_t>(tokens.size()) - computed - scored(); }
+  // Positions from the composed pass whose next token is yet to be scored.
+  int32_t scores_in_pass() const {
+    return std::max(0, computed + in_pass - static_cast<int32_t>(result.prompt_logprobs.size()));
+  }
   bool decoding() const { return generated() > 0 && pending() == 1; }
 };
 
@@ -59,14 +65,19 @@ std::unique_ptr<Wave::Row> Wave::accept(GenerationRequest request, const Generat
   const auto refuse = [&](const char* code, std::string message) {
     GenerationResult result;
     result.handle = request.handle;
+    result.purpose = request.purpose;
     result.reason = FinishReason::kError;
     result.error_code = code;
     result.error_message = std::move(message);
     client.on_result(std::move(result));
     return nullptr;
   };
+  const bool scored = request.purpose == Purpose::kScore;
   const auto prompt = static_cast<int64_t>(request.prompt_tokens.size());
-  if (prompt >= limits_.max_context)
+  if (scored && prompt > limits_.max_context)
+    return refuse("over_length", std::to_string(prompt) + " tokens do not fit into " +
+                                     std::to_string(limits_.max_context) + " positions");
+  if (!scored && prompt >= limits_.max_context)
     return refuse("over_length", "the prompt's " + std::to_string(prompt) +
                                      " tokens leave no room for output in " +
                                      std::to_string(limits_.max_context) + " positions");
@@ -75,14 +86,20 @@ std::unique_ptr<Wave::Row> Wave::accept(GenerationRequest request, const Generat
 
   auto row = std::make_unique<Row>();
   row->request = std::move(request);
-  row->max_tokens = std::min(prompt + row->request.max_new_tokens, limits_.max_context);
+  row->max_tokens =
+      std::min(prompt + (scored ? 0 : row->request.max_new_tokens), limits_.max_context);
   row->tokens.reserve(row->max_tokens);
   row->tokens = row->request.prompt_tokens;
   row->blocks.reserve(kv_.blocks_for(row->max_tokens));
   if (!row->request.stop_strings.empty())
     row->stop_strings.emplace(*tokenizer_, row->request.stop_strings);
   row->result.handle = row->request.handle;
-  return row;
+  row->result.purpose = row->request.purpose;
+  if (scored) row->result.prompt_logprobs.reserve(prompt - 1);
+  if (row->pending() > 0) return row;
+  end(*row, FinishReason::kLength);  // a single token to score
+  client.on_result(std::move(row->result));
+  return nullptr;
 }
 
 // False, and the row stays where it is, if it must wait for KV blocks.
@@ -112,7 +129,7 @@ int64_t Wave::expected_growth(const Row& row) const {
 
 void Wave::reuse_known(Row& row) {
   const auto covered = static_cast<int32_t>(row.blocks.size()) * kv_.block_tokens();
-  if (!limits_.share_prefixes || row.computed != covered) return;
+  if (!limits_.share_prefixes || row.scored() || row.computed != covered) return;
   row.computed = static_cast<int32_t>(kv_.extend_by_known(row.tokens, row.blocks));
   counts_.reused_tokens += row.computed - covered;
 }
@@ -180,6 +197,7 @@ void Wave::add_span(Row& row, PassBatch& batch, std::vector<SampleRow>& sample_r
   }
   if (limits_.share_prefixes)
     kv_.seal(row.tokens, row.blocks, row.computed / kv_.block_tokens(), end / kv_.block_tokens());
+  if (row.scored()) return add_scored(row, row_begin, batch);
   if (row.in_pass < row.pending()) return;  // the prompt goes on in the next pass
   batch.logit_rows.push_back(row_begin + row.in_pass - 1);
   SampleRow sample;
@@ -196,12 +214,28 @@ void Wave::add_span(Row& row, PassBatch& batch, std::vector<SampleRow>& sample_r
   sample_rows.push_back(sample);
 }
 
-int64_t Wave::collect(const std::vector<SampleResult>& results, const GenerationClient& client) {
+// A row that is computed anew has some scores already.
+void Wave::add_scored(const Row& row, int32_t row_begin, PassBatch& batch) {
+  const int32_t count = row.scores_in_pass();
+  for (int32_t i = row.in_pass - count; i < row.in_pass; ++i) {
+    batch.scored_rows.push_back(row_begin + i);
+    batch.score_targets.push_back(row.tokens[row.computed + i + 1]);
+  }
+}
+
+int64_t Wave::collect(const std::vector<SampleResult>& results,
+                      std::span<const SoftmaxState> scores, const GenerationClient& client) {
   int64_t drawn = 0;
   in_pass_ = false;
   for (const auto& row : rows_) {
+    if (row->scored()) {
+      const int32_t count = row->scores_in_pass();
+      take_scores(*row, scores.first(count));
+      scores = scores.subspan(count);
+    }
     row->computed += row->in_pass;
-    if (row->in_pass > 0 && row->pending() == 0) take_token(*row, results[drawn++], client);
+    if (!row->scored() && row->in_pass > 0 && row->pending() == 0)
+      take_token(*row, results[drawn++], client);
     row->in_pass = 0;
   }
   drop_ended(rows_, client);
@@ -222,13 +256,7 @@ void Wave::drop_ended(Rows& rows, const GenerationClient& client) {
 }
 
 void Wave::take_token(Row& row, const SampleResult& result, const GenerationClient& client) {
-  if (!result.finite) {
-    row.result.error_code = "non_finite";
-    row.result.error_message =
-        "the model's logits at position " + std::to_string(row.tokens.size()) +
-        " are not finite (overflow in the weights' dtype, or damaged weights)";
-    return end(row, FinishReason::kError);
-  }
+  if (!result.finite) return end_non_finite(row, row.tokens.size());
   row.tokens.push_back(result.token);
   TokenScore score{{result.token, result.logprob}, {result.top, result.top + result.num_top}};
   if (row.request.sampling.logprobs >= 0) row.result.scores.push_back(score);
@@ -249,9 +277,29 @@ void Wave::take_token(Row& row, const SampleResult& result, const GenerationClie
   if (full || row.generated() >= row.request.max_new_tokens) end(row, FinishReason::kLength);
 }
 
+void Wave::take_scores(Row& row, std::span<const SoftmaxState> scores) {
+  std::vector<float>& logprobs = row.result.prompt_logprobs;
+  for (const SoftmaxState& score : scores) {
+    if (!score.finite) return end_non_finite(row, logprobs.size() + 1);
+    logprobs.push_back(score.logprob());
+  }
+  if (logprobs.size() + 1 == row.tokens.size()) end(row, FinishReason::kLength);
+}
+
+void Wave::end_non_finite(Row& row, size_t position) {
+  row.result.error_code = "non_finite";
+  row.result.error_message = "the model's logits at position " + std::to_string(position) +
+                             " are not finite (overflow in the weights' dtype, or damaged weights)";
+  end(row, FinishReason::kError);
+}
+
 void Wave::end(Row& row, FinishReason reason) {
   row.ended = true;
   row.result.reason = reason;
+  if (row.scored()) {
+    row.result.token_ids = row.tokens;
+    return;
+  }
   row.result.token_ids.assign(row.tokens.begin() + row.prompt_tokens(), row.tokens.end());
   const auto longest = static_cast<double>(row.max_tokens - row.prompt_tokens());
   if (reason == FinishReason::kStop || reason == FinishReason::kLength)

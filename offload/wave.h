@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "offload/generator.h"
@@ -29,7 +30,8 @@ struct PassCounts {
 
 // Rows join at every pass, ride along with a token each once their prompt is computed, and leave
 // when they end. Prompts are computed in chunks, oldest row first, in what decoding rows leave of
-// the token budget.
+// the token budget. Rows to score are all prompt and end with it; as every position of theirs is
+// wanted, they compute also what other rows have in KV blocks.
 //
 // Memory: a row holds KV blocks only for tokens that exist. It joins when its prompt, its output
 // and those of all active rows are expected to fit; how long outputs get is learned from rows that
@@ -55,9 +57,10 @@ class Wave {
   // Chooses the tokens of the next pass: batch, and a SampleRow for each of batch.logit_rows.
   // Blocks that a span reads may be written by an earlier span of the same pass.
   PassCounts compose(PassBatch& batch, std::vector<SampleRow>& sample_rows);
-  // Takes the tokens that the composed pass drew; reports them and the rows that ended. Returns how
-  // many were drawn.
-  int64_t collect(const std::vector<SampleResult>& results, const GenerationClient& client);
+  // Takes the tokens that the composed pass drew and what it says of batch.scored_rows; reports
+  // them and the rows that ended. Returns how many were drawn.
+  int64_t collect(const std::vector<SampleResult>& results, std::span<const SoftmaxState> scores,
+                  const GenerationClient& client);
 
  private:
   struct Row;
@@ -69,7 +72,10 @@ class Wave {
   void pause_last();
   void let_go(Row& row);
   void add_span(Row& row, PassBatch& batch, std::vector<SampleRow>& sample_rows);
+  void add_scored(const Row& row, int32_t row_begin, PassBatch& batch);
   void take_token(Row& row, const SampleResult& result, const GenerationClient& client);
+  void take_scores(Row& row, std::span<const SoftmaxState> scores);
+  void end_non_finite(Row& row, size_t position);
   void end(Row& row, FinishReason reason);
   template <typename Rows>
   void drop_ended(Rows& rows, const GenerationClient& client);

@@ -36,6 +36,7 @@ class EvenSample {
 };
 
 int64_t new_tokens_wanted(const InputRow& row, const RowContext& context) {
+  if (context.purpose == Purpose::kScore) return 1;
   for (const char* name : {"max_tokens", "max_new_tokens"})
     if (const auto found = row.fields.find(name);
         found != row.fields.end() && found->is_number_unsigned())
@@ -45,7 +46,7 @@ int64_t new_tokens_wanted(const InputRow& row, const RowContext& context) {
 
 RowSize upper_bound(const InputRow& row, const RowContext& context) {
   RowSize size{kSpecialTokens, new_tokens_wanted(row, context)};
-  for (const char* name : {"prompt", "prompt_token_ids"})
+  for (const char* name : {"prompt", "prompt_token_ids", "text", "token_ids"})
     if (const auto found = row.fields.find(name); found != row.fields.end())
       size.prompt_tokens += found->is_string()
                                 ? static_cast<int64_t>(found->get_ref<const std::string&>().size())
@@ -59,7 +60,10 @@ RowSize upper_bound(const InputRow& row, const RowContext& context) {
 
 RowSize exact_size(const InputRow& row, const RowContext& context) {
   const GenerationRequest request = make_request(row, context);
-  return {static_cast<int64_t>(request.prompt_tokens.size()), request.max_new_tokens};
+  const auto prompt = static_cast<int64_t>(request.prompt_tokens.size());
+  // Nothing is computed on the last token of a scored row, as on that of a generated one.
+  if (request.purpose == Purpose::kScore) return {std::max<int64_t>(prompt - 1, 1), 1};
+  return {prompt, request.max_new_tokens};
 }
 
 void note_longest(const RowSize& row, Workload& workload) {
@@ -74,7 +78,7 @@ Workload measure_workload(const std::string& input, const RowContext& context,
                           const std::atomic<bool>& stop) {
   RowContext any_memory = context;
   any_memory.memory_context = 0;
-  Workload workload;
+  Workload workload{.scored = context.purpose == Purpose::kScore};
   EvenSample sample;
   RowReader reader(input, stop);
   while (const auto row = reader.next()) {

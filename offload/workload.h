@@ -15,6 +15,8 @@ struct Workload {
   double mean_new_tokens = 0;
   int64_t longest_prompt_tokens = 0;
   int64_t longest_row_tokens = 0;  // prompt and output of one row, at most
+  // Rows want the probability of each of their tokens. To a plan, the last one is their output.
+  bool scored = false;
 
   double mean_row_tokens() const { return mean_prompt_tokens + mean_new_tokens; }
 };

@@ -9,7 +9,6 @@
 #include "base/require.h"
 #include "model/checkpoint.h"
 #include "model/json.h"
-#include "offload/pack.h"
 
 namespace zerostream {
 namespace {
@@ -56,9 +55,11 @@ std::vector<GoldenPrompt> golden_prompts(const std::string& name) {
 }
 
 GoldenModel::GoldenModel(const std::string& path, std::optional<DType> dtype,
+                         CpuDeviceOptions device)
+    : GoldenModel(path, PackOptions{.dtype = dtype}, device) {}
+
+GoldenModel::GoldenModel(const std::string& path, const PackOptions& options,
                          CpuDeviceOptions device) {
-  PackOptions options;
-  options.dtype = dtype;
   pack_store(Checkpoint::open(path), folder(), options);
   store_ = PackedStore::open(folder());
   device_ = std::make_unique<CpuDevice>(device);

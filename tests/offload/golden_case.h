@@ -10,6 +10,7 @@
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
 #include "offload/generator.h"
+#include "offload/pack.h"
 #include "offload/packed_store.h"
 #include "tests/support/temp_dir.h"
 
@@ -33,6 +34,8 @@ class GoldenModel {
  public:
   // path: checkpoint, as golden_path() or a file in it.
   GoldenModel(const std::string& path, std::optional<DType> dtype,
+              CpuDeviceOptions device = {.threads = 2});
+  GoldenModel(const std::string& path, const PackOptions& options,
               CpuDeviceOptions device = {.threads = 2});
   const PackedStore& store() const { return *store_; }
   CpuDevice& device() { return *device_; }

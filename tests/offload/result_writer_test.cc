@@ -53,6 +53,20 @@ TEST(ResultLine, TextEndsAtStops) {
   EXPECT_EQ(Json::parse(result_line(row, &tokenizer))["token_ids"], Json({0, 1, 2}));
 }
 
+TEST(ResultLine, OfScoredRows) {
+  FinishedRow row = finished(4, {7, 8, 9}, FinishReason::kLength);
+  row.result.purpose = Purpose::kScore;
+  row.result.prompt_logprobs = {-0.5f, -1.5f};
+  EXPECT_EQ(result_line(row, nullptr),
+            R"({"id":"r","index":4,"token_ids":[7,8,9],"logprobs":[null,-0.5,-1.5],)"
+            R"("sum_logprob":-2.0,"perplexity":2.718281828459045,"usage":{"prompt_tokens":3}})");
+  row.result.token_ids = {7};
+  row.result.prompt_logprobs.clear();
+  EXPECT_EQ(result_line(row, nullptr),
+            R"({"id":"r","index":4,"token_ids":[7],"logprobs":[null],)"
+            R"("sum_logprob":0.0,"perplexity":null,"usage":{"prompt_tokens":1}})");
+}
+
 TEST(ResultLine, ErrorsAndLogprobs) {
   FinishedRow row = finished(1, {}, FinishReason::kError);
   row.result.error_code = "bad_value";

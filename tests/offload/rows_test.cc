@@ -259,5 +259,38 @@ TEST(SamplingSettings, FirstPlaceThatSpeaksCounts) {
   EXPECT_EQ(sampling_json(merged).size(), sampling_names().size());
 }
 
+TEST_F(RowsTest, RowsToScore) {
+  context_.purpose = Purpose::kScore;
+  context_.memory_context = 12;
+  for (const char* line :
+       {R"({"text": "ab"})", R"({"prompt": "ab"})", R"({"token_ids": [1, 97, 98]})",
+        R"({"prompt_token_ids": [1, 97, 98]})"}) {
+    const GenerationRequest scored = request(line);
+    EXPECT_EQ(scored.purpose, Purpose::kScore);
+    EXPECT_THAT(scored.prompt_tokens, ElementsAre(1, 97, 98));
+    EXPECT_EQ(scored.max_new_tokens, 0);
+  }
+  EXPECT_EQ(error(R"({"text": "", "id": 1})"), "no error");  // the special token alone
+  EXPECT_THAT(error(R"({"token_ids": []})"), HasSubstr("empty_prompt"));
+  EXPECT_THAT(error(R"({"token_ids": [256]})"), HasSubstr("token_out_of_range"));
+  EXPECT_THAT(error(R"({"text": "a", "prompt": "a"})"), HasSubstr("bad_value"));
+  EXPECT_THAT(error(R"({"text": "a", "token_ids": [1]})"), HasSubstr("are both given"));
+  EXPECT_THAT(error("{}"), HasSubstr("neither text nor token_ids is given"));
+  EXPECT_THAT(error(R"({"text": "a", "max_tokens": 1})"), HasSubstr("unknown_field"));
+  EXPECT_THAT(error(R"({"txt": "a"})"), HasSubstr("did you mean \"text\""));
+  EXPECT_THAT(error(R"({"text": "abcdefghijkl"})"), HasSubstr("KV memory of this run holds 12"));
+}
+
+TEST_F(RowsTest, RowsToScoreMayFillTheContext) {
+  context_.purpose = Purpose::kScore;
+  EXPECT_EQ(request(R"({"text": "abcdefghijklmno"})").prompt_tokens.size(), 16u);
+  EXPECT_THAT(error(R"({"text": "abcdefghijklmnop"})"), HasSubstr("too_long: the row has 17"));
+  context_.over_length = OverLength::kTruncate;
+  const std::vector<int32_t> kept = request(R"({"text": "abcdefghijklmnop"})").prompt_tokens;
+  EXPECT_EQ(kept.size(), 16u);
+  EXPECT_EQ(kept.front(), 'a');
+  EXPECT_EQ(kept.back(), 'p');
+}
+
 }  // namespace
 }  // namespace zerostream

@@ -114,7 +114,7 @@ class WaveTest : public testing::Test {
     ++passes_;
     row_passes_ += static_cast<int64_t>(batch_.sequences.size());
     check_batch();
-    wave_->collect(model_->run(batch_, samples_), client_);
+    wave_->collect(model_->run(batch_, samples_), {}, client_);
     std::vector<int32_t> tokens;
     for (const SequenceSpan& span : batch_.sequences) tokens.push_back(span.rows);
     return tokens;

@@ -75,6 +75,18 @@ TEST_F(WorkloadTest, NoRowIsLongerThanTheModelsContext) {
   EXPECT_EQ(measure(row(50000)).rows, 0);
 }
 
+// To a plan, the last token of a row to score is its output.
+TEST_F(WorkloadTest, RowsToScoreGenerateNothing) {
+  context_.purpose = Purpose::kScore;
+  const Workload workload =
+      measure(row(20) + "{\"text\": \"abcd\"}\n{\"token_ids\": [1]}\n" + row(4, ", \"top_p\": 1"));
+  EXPECT_TRUE(workload.scored);
+  EXPECT_EQ(workload.rows, 3);
+  EXPECT_DOUBLE_EQ(workload.mean_prompt_tokens, (9 + 1 + 1) / 3.0);
+  EXPECT_DOUBLE_EQ(workload.mean_new_tokens, 1);
+  EXPECT_EQ(workload.longest_row_tokens, 10);
+}
+
 TEST_F(WorkloadTest, AnEmptyOrMissingFile) {
   EXPECT_EQ(measure("").rows, 0);
   EXPECT_EQ(measure("").longest_row_tokens, 0);
