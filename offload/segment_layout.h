@@ -10,6 +10,10 @@
 
 namespace zerostream {
 
+// What packing makes at most. Small segments need small slots, which leaves memory for weights that
+// stay; reads of this size are at full speed.
+inline constexpr int64_t kSegmentBytes = int64_t{64} << 20;
+
 inline constexpr int32_t kDefaultGroupSize = 64;
 
 // How the weights of a store are kept. Embeddings are always rows of the compute dtype. Where the
@@ -50,6 +54,6 @@ struct SegmentLayout {
 // Throws CheckpointError when a single panel is larger than a segment may be, and for a model of
 // more than 128 TiB.
 SegmentLayout layout_segments(const WeightSpecs& specs, const StoreFormat& format,
-                              int64_t max_segment_bytes = kMaxSegmentBytes);
+                              int64_t max_segment_bytes = kSegmentBytes);
 
 }  // namespace zerostream
