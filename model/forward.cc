@@ -151,7 +151,7 @@ void Forward::attend(int32_t layer, const KvLayerView& kv,
 
 // The rows whose logits are wanted, through the final norm.
 void Forward::gather_last() {
-  gather_rows(pass_.logit_rows, logit_rows(activations_.last_hidden));
+  if (pass_.num_logit_rows > 0) gather_rows(pass_.logit_rows, logit_rows(activations_.last_hidden));
   if (pass_.scored.count > 0) gather_rows(pass_.scored.rows, scored_rows(activations_.normed));
 }
 

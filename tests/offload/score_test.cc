@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 #include <random>
 
+#include "model/json.h"
 #include "offload/score_totals.h"
 #include "tests/offload/golden_case.h"
 
@@ -239,6 +241,41 @@ TEST(Score, RowsThatDoNotFitAreRefused) {
   EXPECT_EQ(results[0].prompt_logprobs.size(), context - 1);
   EXPECT_EQ(results[1].error_code, "over_length");
   EXPECT_EQ(results[1].purpose, Purpose::kScore);
+}
+
+// A real model, whose head comes in several pieces.
+TEST(SmolLM2, ScoresAreThoseOfItsLogits) {
+  const std::string file = ZS_MODELS "/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(file))
+    GTEST_SKIP() << file << " is absent: run scripts/get_model.sh";
+  GoldenModel model(file, DType::kF32);
+  const auto& segments = model.store().segments();
+  EXPECT_GT(std::count_if(segments.begin(), segments.end(),
+                          [](const Segment& segment) {
+                            return segment.matrices[0].role == MatrixRole::kHead;
+                          }),
+            1);
+  const Json expected = read_json_file(golden_path("smollm2") + "/expected.json");
+  const auto tokens = expected.at("cases")[0].at("token_ids").get<std::vector<int32_t>>();
+  RuntimeOptions options = score_options(PlacementKind::kHost);
+  options.host_memory = int64_t{2} << 30;
+  options.max_sequences = 4;
+  options.token_budget = 7;
+  std::vector<float> logits;
+  {
+    ModelRuntime runtime(model.store(), model.device(), model.kernels(), options);
+    std::vector<int32_t> positions(tokens.size() - 1);
+    std::iota(positions.begin(), positions.end(), 0);
+    logits = compute_logits(runtime, tokens, positions, 4);
+  }
+  Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
+  const GenerationResult scored = generate_all(generator, {score_request(tokens)})[0];
+  ASSERT_EQ(scored.prompt_logprobs.size(), tokens.size() - 1);
+  const int64_t vocab_size = model.store().config().vocab_size;
+  for (size_t i = 0; i + 1 < tokens.size(); ++i)
+    EXPECT_NEAR(scored.prompt_logprobs[i],
+                logprob(&logits[i * vocab_size], vocab_size, tokens[i + 1]), 1e-4)
+        << "position " << i;
 }
 
 TEST(ScoreTotals, AddUpRowsWithoutErrors) {
