@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/require.h"
 #include "model/architectures/architecture.h"
@@ -18,6 +19,17 @@ constexpr std::array<std::string_view, 13> kVectorNames = {
     "final_norm_weight",     "final_norm_bias",     "head_bias"};
 
 constexpr std::string_view kHeadPrefix = "lm_head.";
+// What weights and biases of norms are called in files that came from TensorFlow.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kOldSuffixes = {
+    {{".gamma", ".weight"}, {".beta", ".bias"}}};
+
+void add_prefix(const Architecture& architecture, std::string& name) {
+  for (const std::string_view prefix : architecture.bare_prefixes) {
+    if (!name.starts_with(prefix)) continue;
+    name.replace(0, prefix.size(), architecture.tensor_prefix);
+    return;
+  }
+}
 
 }  // namespace
 
@@ -48,10 +60,12 @@ void canonicalise_tensor_names(std::string_view model_type, std::vector<std::str
                                             [&](auto suffix) { return name.ends_with(suffix); });
     if (buffer) {
       name.clear();
-    } else if (bare && !name.starts_with(kHeadPrefix) &&
-               name.starts_with(architecture->bare_prefix)) {
-      name.replace(0, architecture->bare_prefix.size(), architecture->tensor_prefix);
+      continue;
     }
+    if (bare && !name.starts_with(kHeadPrefix)) add_prefix(*architecture, name);
+    for (const auto& [old_suffix, suffix] : kOldSuffixes)
+      if (name.ends_with(old_suffix))
+        name.replace(name.size() - old_suffix.size(), old_suffix.size(), suffix);
   }
 }
 

@@ -16,7 +16,8 @@ struct Architecture {
   std::string_view causal_class;   // of `architectures`: with a language model head
   std::string_view base_class;     // without one
   std::string_view tensor_prefix;  // of all tensors but the head's
-  std::string_view bare_prefix;    // what stands in its place in a file of the bare model
+  // What may stand in its place in files of the bare model or of old versions; the first that fits.
+  std::span<const std::string_view> bare_prefixes;
   std::span<const std::string_view> buffer_suffixes;  // tensors named so hold no weights
   void (*parse)(const ConfigFields& fields, ModelConfig& config);
   void (*add_weights)(const ModelConfig& config, WeightSpecs& specs);

@@ -78,8 +78,10 @@ void add_weights(const ModelConfig& config, WeightSpecs& specs) {
 
 // Causal masks: transformer.h.0.attn.bias, not the biases of linear modules.
 constexpr std::array<std::string_view, 2> kBuffers = {".attn.bias", ".attn.masked_bias"};
+constexpr std::array<std::string_view, 1> kBarePrefixes = {""};
 constexpr std::array<Architecture, 1> kArchitectures = {
-    {{"gpt2", "GPT2LMHeadModel", "GPT2Model", "transformer.", "", kBuffers, parse, add_weights}}};
+    {{"gpt2", "GPT2LMHeadModel", "GPT2Model", "transformer.", kBarePrefixes, kBuffers, parse,
+      add_weights}}};
 
 }  // namespace
 

@@ -172,13 +172,18 @@ void add_weights(const ModelConfig& config, WeightSpecs& specs) {
                              config.vocab_size}}});
 }
 
-constexpr std::array<std::string_view, 1> kBuffers = {"rotary_emb.inv_freq"};
+constexpr std::array<std::string_view, 1> kBarePrefixes = {""};
+constexpr std::array<std::string_view, 3> kBuffers = {
+    "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"};
 constexpr std::array<Architecture, 4> kArchitectures = {{
-    {"llama", "LlamaForCausalLM", "LlamaModel", "model.", "", kBuffers, parse_llama, add_weights},
-    {"mistral", "MistralForCausalLM", "MistralModel", "model.", "", kBuffers, parse_mistral,
+    {"llama", "LlamaForCausalLM", "LlamaModel", "model.", kBarePrefixes, kBuffers, parse_llama,
      add_weights},
-    {"qwen2", "Qwen2ForCausalLM", "Qwen2Model", "model.", "", kBuffers, parse_qwen2, add_weights},
-    {"qwen3", "Qwen3ForCausalLM", "Qwen3Model", "model.", "", kBuffers, parse_qwen3, add_weights},
+    {"mistral", "MistralForCausalLM", "MistralModel", "model.", kBarePrefixes, kBuffers,
+     parse_mistral, add_weights},
+    {"qwen2", "Qwen2ForCausalLM", "Qwen2Model", "model.", kBarePrefixes, kBuffers, parse_qwen2,
+     add_weights},
+    {"qwen3", "Qwen3ForCausalLM", "Qwen3Model", "model.", kBarePrefixes, kBuffers, parse_qwen3,
+     add_weights},
 }};
 
 }  // namespace

@@ -99,8 +99,11 @@ void add_weights(const ModelConfig& config, WeightSpecs& specs) {
          config.embedding_size);
 }
 
+constexpr std::array<std::string_view, 3> kBarePrefixes = {"decoder.", "model.", ""};
+constexpr std::array<std::string_view, 1> kBuffers = {"decoder.version"};
 constexpr std::array<Architecture, 1> kArchitectures = {
-    {{"opt", "OPTForCausalLM", "OPTModel", "model.decoder.", "decoder.", {}, parse, add_weights}}};
+    {{"opt", "OPTForCausalLM", "OPTModel", "model.decoder.", kBarePrefixes, kBuffers, parse,
+      add_weights}}};
 
 }  // namespace
 

@@ -108,6 +108,14 @@ TEST(WeightSpecs, NamesOfBareModelsGetTheirPrefix) {
   names = {"model.norm.weight", "score.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"};
   canonicalise_tensor_names("llama", names);
   EXPECT_THAT(names, ElementsAre("model.norm.weight", "score.weight", ""));
+  for (const char* name : {"decoder.norm.weight", "model.norm.weight", "norm.weight"}) {
+    names = {name, "lm_head.weight", "decoder.version"};
+    canonicalise_tensor_names("opt", names);
+    EXPECT_THAT(names, ElementsAre("model.decoder.norm.weight", "lm_head.weight", ""));
+  }
+  names = {"h.0.ln_1.gamma", "h.0.ln_1.beta", "transformer.wte.weight"};
+  canonicalise_tensor_names("gpt2", names);
+  EXPECT_THAT(names, ElementsAre("h.0.ln_1.weight", "h.0.ln_1.bias", "transformer.wte.weight"));
   names = {"h.0.attn.bias"};
   canonicalise_tensor_names("unknown", names);
   EXPECT_THAT(names, ElementsAre("h.0.attn.bias"));
