@@ -26,6 +26,68 @@ int64_t permuted_row(int64_t row, int64_t head_rows) {
   return row - in_head + 2 * (in_head % half) + in_head / half;
 }
 
+// Rows [begin, begin + count) of `cols` elements.
+struct Rows {
+  int64_t begin = 0;
+  int64_t count = 0;
+  int64_t cols = 0;
+};
+
+void read_from_rows(const InputFile& file, const CheckpointTensor& tensor, const Rows& rows,
+                    float* target) {
+  const int64_t all_rows = tensor.shape.empty() ? 1 : tensor.shape[0];
+  const int64_t row_bytes = tensor.bytes / all_rows;
+  const bool permuted = tensor.permuted_heads > 0;
+  const int64_t piece_rows =
+      permuted ? 1
+               : std::clamp<int64_t>(kPieceBytes / std::max<int64_t>(row_bytes, 1), 1, rows.count);
+  std::vector<std::byte> piece(static_cast<size_t>(piece_rows * row_bytes));
+  for (int64_t row = 0; row < rows.count; row += piece_rows) {
+    const int64_t count = std::min(piece_rows, rows.count - row);
+    const int64_t file_row = permuted
+                                 ? permuted_row(rows.begin + row, all_rows / tensor.permuted_heads)
+                                 : rows.begin + row;
+    file.read(tensor.offset + file_row * row_bytes, piece.data(), count * row_bytes);
+    decode_elements(tensor.type, piece.data(), count * rows.cols, target + row * rows.cols);
+  }
+}
+
+// Of a plain type: every column of the file holds the wanted elements one behind the other.
+void read_from_columns(const InputFile& file, const CheckpointTensor& tensor, const Rows& rows,
+                       float* target) {
+  const int64_t element = storage_block(tensor.type).bytes;
+  const int64_t piece_rows = std::min(rows.count, kPieceBytes / element);
+  std::vector<std::byte> piece(static_cast<size_t>(piece_rows * element));
+  std::vector<float> values(static_cast<size_t>(piece_rows));
+  for (int64_t row = 0; row < rows.count; row += piece_rows) {
+    const int64_t count = std::min(piece_rows, rows.count - row);
+    for (int64_t col = 0; col < rows.cols; ++col) {
+      const int64_t first = col * tensor.shape[0] + rows.begin + row;
+      file.read(tensor.offset + first * element, piece.data(), count * element);
+      decode_elements(tensor.type, piece.data(), count, values.data());
+      for (int64_t i = 0; i < count; ++i)
+        target[(row + i) * rows.cols + col] = values[static_cast<size_t>(i)];
+    }
+  }
+}
+
+void multiply_by_scales(const Checkpoint& checkpoint, const BlockScales& scales, const Rows& rows,
+                        float* target) {
+  const std::vector<int64_t>& shape = scales.factors.shape;
+  const int64_t factor_rows = shape.empty() ? 1 : shape[0];
+  const int64_t factor_cols = element_count(shape).value_or(0) / std::max<int64_t>(factor_rows, 1);
+  std::vector<float> factors(static_cast<size_t>(factor_cols));
+  int64_t held = -1;
+  for (int64_t row = 0; row < rows.count; ++row) {
+    const int64_t factor_row = (rows.begin + row) / scales.rows;
+    if (factor_row != held) checkpoint.read_rows(scales.factors, factor_row, 1, factors.data());
+    held = factor_row;
+    float* values = target + row * rows.cols;
+    for (int64_t col = 0; col < rows.cols; ++col)
+      values[col] *= factors[static_cast<size_t>(col / scales.cols)];
+  }
+}
+
 std::optional<DType> dtype_of_config(const Json& config) {
   constexpr std::array<std::pair<std::string_view, DType>, 3> kNames = {
       {{"float32", DType::kF32}, {"float16", DType::kF16}, {"bfloat16", DType::kBF16}}};
@@ -127,19 +189,13 @@ void Checkpoint::read_rows(const CheckpointTensor& tensor, int64_t begin, int64_
           "rows of a tensor lie inside it");
   if (rows == 0) return;
   const InputFile& file = state_->content.files[static_cast<size_t>(tensor.file)];
-  const int64_t row_bytes = tensor.bytes / all_rows;
-  const int64_t cols = element_count(tensor.shape).value_or(0) / all_rows;
-  const bool permuted = tensor.permuted_heads > 0;
-  const int64_t piece_rows =
-      permuted ? 1 : std::clamp<int64_t>(kPieceBytes / std::max<int64_t>(row_bytes, 1), 1, rows);
-  std::vector<std::byte> piece(static_cast<size_t>(piece_rows * row_bytes));
-  for (int64_t row = 0; row < rows; row += piece_rows) {
-    const int64_t count = std::min(piece_rows, rows - row);
-    const int64_t file_row =
-        permuted ? permuted_row(begin + row, all_rows / tensor.permuted_heads) : begin + row;
-    file.read(tensor.offset + file_row * row_bytes, piece.data(), count * row_bytes);
-    decode_elements(tensor.type, piece.data(), count * cols, target + row * cols);
+  const Rows wanted = {begin, rows, element_count(tensor.shape).value_or(0) / all_rows};
+  if (tensor.transposed) {
+    read_from_columns(file, tensor, wanted, target);
+  } else {
+    read_from_rows(file, tensor, wanted, target);
   }
+  if (tensor.scales) multiply_by_scales(*this, *tensor.scales, wanted, target);
 }
 
 }  // namespace zerostream

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/tensor.h"
-#include "model/input_file.h"
 #include "model/tensor_shape.h"
 #include "model/utf8.h"
 #include "zerostream/error.h"
@@ -43,7 +42,7 @@ constexpr int64_t kLeastTensorBytes = 8 + 4 + 4 + 8;
 // Reads the file front to back through a window; every length is checked against what is left.
 class Cursor {
  public:
-  explicit Cursor(const std::string& path) : file_(path) {}
+  explicit Cursor(const InputFile& file) : file_(file) {}
 
   const std::string& path() const { return file_.path(); }
   int64_t position() const { return position_; }
@@ -98,7 +97,7 @@ class Cursor {
     window_ = file_.read_text(position_, std::min(kWindowBytes, left()));
   }
 
-  InputFile file_;
+  const InputFile& file_;
   int64_t position_ = 0;
   int64_t window_begin_ = 0;
   std::string window_;
@@ -210,15 +209,17 @@ void place_tensors(const Cursor& cursor, GgufHeader& header) {
 
 }  // namespace
 
-GgufHeader read_gguf_header(const std::string& path) {
-  Cursor cursor(path);
+GgufHeader read_gguf_header(const InputFile& file) {
+  refuse_git_lfs(file);
+  Cursor cursor(file);
   std::string magic(4, '\0');
   for (char& letter : magic) letter = cursor.left() > 0 ? cursor.scalar<char>("magic") : '\0';
-  if (magic != "GGUF") throw CheckpointError(path + " is not a GGUF file");
+  if (magic != "GGUF") throw CheckpointError(file.path() + " is not a GGUF file");
   GgufHeader header;
   header.version = cursor.scalar<uint32_t>("version");
-  if (header.version != 3)
-    cursor.fail("GGUF version " + std::to_string(header.version) + " is not supported (3 is)");
+  if (header.version != 2 && header.version != 3)
+    cursor.fail("GGUF version " + std::to_string(header.version) +
+                " is not supported (2 and 3 are)");
   const int64_t tensors = cursor.count(kLeastTensorBytes, "number of tensors");
   const int64_t keys = cursor.count(kLeastKeyValueBytes, "number of metadata keys");
   header.metadata = read_metadata(cursor, keys);
@@ -226,5 +227,7 @@ GgufHeader read_gguf_header(const std::string& path) {
   place_tensors(cursor, header);
   return header;
 }
+
+GgufHeader read_gguf_header(const std::string& path) { return read_gguf_header(InputFile(path)); }
 
 }  // namespace zerostream

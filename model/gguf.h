@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/input_file.h"
 #include "model/json.h"
 
 namespace zerostream {
@@ -24,8 +25,9 @@ struct GgufHeader {
   std::vector<GgufTensor> tensors;
 };
 
-// Reads the header with every length checked against the file before anything is allocated for it.
-// Throws CheckpointError naming file and key or tensor.
+// Reads the header (of version 2 or 3) with every length checked against the file before anything
+// is allocated for it. Throws CheckpointError naming file and key or tensor.
+GgufHeader read_gguf_header(const InputFile& file);
 GgufHeader read_gguf_header(const std::string& path);
 
 // The tokenizer that a GGUF file carries (`tokenizer.ggml.*`), as the content of a tokenizer.json:

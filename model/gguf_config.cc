@@ -79,9 +79,6 @@ void check_supported(const Metadata& metadata) {
     metadata.fail("general.architecture", "\"" + metadata.architecture() +
                                               "\" is not supported; supported are llama, qwen2 and "
                                               "qwen3");
-  if (const Json* splits = metadata.find("split.count");
-      splits != nullptr && splits->is_number() && *splits > 1)
-    metadata.fail("split.count", "GGUF files in several parts are not supported; merge them");
   for (const std::string_view key : kUnsupported)
     if (const Json* value = metadata.find_own(key);
         value != nullptr && *value != false && *value != 0)

@@ -9,6 +9,7 @@
 #include "model/checkpoint_content.h"
 #include "model/gguf.h"
 #include "model/gguf_config.h"
+#include "model/gguf_parts.h"
 #include "model/storage_type.h"
 #include "model/tensor_shape.h"
 #include "zerostream/error.h"
@@ -17,23 +18,35 @@ namespace zerostream {
 namespace {
 
 // ggml's numbers of the types that can be read.
-constexpr std::array<std::pair<uint32_t, StorageType>, 6> kTypes = {{{0, StorageType::kF32},
-                                                                     {1, StorageType::kF16},
-                                                                     {2, StorageType::kQ4_0},
-                                                                     {3, StorageType::kQ4_1},
-                                                                     {8, StorageType::kQ8_0},
-                                                                     {30, StorageType::kBF16}}};
+constexpr std::array<std::pair<uint32_t, StorageType>, 17> kTypes = {{{0, StorageType::kF32},
+                                                                      {1, StorageType::kF16},
+                                                                      {2, StorageType::kQ4_0},
+                                                                      {3, StorageType::kQ4_1},
+                                                                      {6, StorageType::kQ5_0},
+                                                                      {7, StorageType::kQ5_1},
+                                                                      {8, StorageType::kQ8_0},
+                                                                      {9, StorageType::kQ8_1},
+                                                                      {10, StorageType::kQ2K},
+                                                                      {11, StorageType::kQ3K},
+                                                                      {12, StorageType::kQ4K},
+                                                                      {13, StorageType::kQ5K},
+                                                                      {14, StorageType::kQ6K},
+                                                                      {15, StorageType::kQ8K},
+                                                                      {20, StorageType::kIQ4NL},
+                                                                      {23, StorageType::kIQ4XS},
+                                                                      {30, StorageType::kBF16}}};
 // Names of others, for messages.
-constexpr std::array<std::pair<uint32_t, std::string_view>, 10> kOtherTypes = {{{6, "Q5_0"},
-                                                                                {7, "Q5_1"},
-                                                                                {10, "Q2_K"},
-                                                                                {11, "Q3_K"},
-                                                                                {12, "Q4_K"},
-                                                                                {13, "Q5_K"},
-                                                                                {14, "Q6_K"},
-                                                                                {20, "IQ4_NL"},
-                                                                                {23, "IQ4_XS"},
-                                                                                {39, "MXFP4"}}};
+constexpr std::array<std::pair<uint32_t, std::string_view>, 11> kOtherTypes = {{{16, "IQ2_XXS"},
+                                                                                {17, "IQ2_XS"},
+                                                                                {18, "IQ3_XXS"},
+                                                                                {19, "IQ1_S"},
+                                                                                {21, "IQ3_S"},
+                                                                                {22, "IQ2_S"},
+                                                                                {29, "IQ1_M"},
+                                                                                {34, "TQ1_0"},
+                                                                                {35, "TQ2_0"},
+                                                                                {39, "MXFP4"},
+                                                                                {40, "NVFP4"}}};
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kModelNames = {
     {{"token_embd.", "model.embed_tokens."},
@@ -80,13 +93,20 @@ std::string type_text(uint32_t type) {
   return "number " + std::to_string(type);
 }
 
-Json tensor_values(const CheckpointContent& content, const CheckpointTensor& tensor) {
+Json tensor_values(const InputFile& file, const CheckpointTensor& tensor) {
   const auto count = element_count(tensor.shape).value_or(0);
   std::vector<std::byte> bytes(static_cast<size_t>(tensor.bytes));
-  content.files.front().read(tensor.offset, bytes.data(), tensor.bytes);
+  file.read(tensor.offset, bytes.data(), tensor.bytes);
   std::vector<float> values(static_cast<size_t>(count));
   decode_elements(tensor.type, bytes.data(), count, values.data());
   return values;
+}
+
+std::string supported_types() {
+  std::string names;
+  for (const auto& [number, type] : kTypes)
+    names += (names.empty() ? "" : ", ") + std::string(storage_type_name(type));
+  return names;
 }
 
 CheckpointTensor read_tensor(const GgufTensor& source, const InputFile& file) {
@@ -98,7 +118,7 @@ CheckpointTensor read_tensor(const GgufTensor& source, const InputFile& file) {
       std::ranges::find(kTypes, source.type, [](const auto& entry) { return entry.first; });
   if (found == kTypes.end())
     fail("type " + type_text(source.type) +
-         " is not supported (F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are)");
+         " is not supported; those that are: " + supported_types());
   CheckpointTensor tensor = {.name = hf_name(source.name),
                              .type = found->second,
                              .shape = source.shape,
@@ -118,11 +138,15 @@ CheckpointTensor read_tensor(const GgufTensor& source, const InputFile& file) {
 void check_overlaps(const CheckpointContent& content) {
   std::vector<const CheckpointTensor*> order;
   for (const CheckpointTensor& tensor : content.tensors) order.push_back(&tensor);
-  std::ranges::sort(order, {}, [](const CheckpointTensor* tensor) { return tensor->offset; });
+  std::ranges::sort(order, {}, [](const CheckpointTensor* tensor) {
+    return std::pair(tensor->file, tensor->offset);
+  });
   for (size_t i = 1; i < order.size(); ++i)
-    if (order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset)
-      throw CheckpointError(content.files.front().path() + ": tensors " + order[i - 1]->name +
-                            " and " + order[i]->name + " overlap");
+    if (order[i - 1]->file == order[i]->file &&
+        order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset)
+      throw CheckpointError(content.files[static_cast<size_t>(order[i]->file)].path() +
+                            ": tensors " + order[i - 1]->name + " and " + order[i]->name +
+                            " overlap");
 }
 
 // llama files hold q and k with the halves of each head interleaved.
@@ -152,25 +176,39 @@ void add_tokenizer(const Json& metadata, const std::string& path, CheckpointCont
     content.tokenizer_config = {{"chat_template", *chat}};
 }
 
-}  // namespace
-
-CheckpointContent open_gguf(const std::string& path) {
-  const GgufHeader header = read_gguf_header(path);
-  CheckpointContent content;
-  content.format = "gguf";
-  content.files.emplace_back(path);
-  Json divisors;
+// Adds a file's tensors; what rope_freqs holds goes into `divisors`.
+void add_file(InputFile file, const GgufHeader& header, CheckpointContent& content,
+              Json& divisors) {
   for (const GgufTensor& source : header.tensors) {
-    CheckpointTensor tensor = read_tensor(source, content.files.front());
+    CheckpointTensor tensor = read_tensor(source, file);
+    tensor.file = static_cast<int32_t>(content.files.size());
     if (source.name == kRopeDivisors)
-      divisors = tensor_values(content, tensor);
+      divisors = tensor_values(file, tensor);
     else
       content.tensors.push_back(std::move(tensor));
   }
+  content.files.push_back(std::move(file));
+}
+
+}  // namespace
+
+CheckpointContent open_gguf(const std::string& path) {
+  GgufHeader opened = read_gguf_header(path);
+  const std::vector<std::string> parts = gguf_parts(path, opened.metadata);
+  CheckpointContent content;
+  content.format = "gguf";
+  Json metadata, divisors;
+  for (const std::string& part : parts) {
+    InputFile file(part);
+    GgufHeader header = part == path ? std::move(opened) : read_gguf_header(file);
+    check_gguf_part(header.metadata, parts, content.files.size());
+    if (content.files.empty()) metadata = std::move(header.metadata);
+    add_file(std::move(file), header, content, divisors);
+  }
   check_overlaps(content);
-  content.config = gguf_config(header.metadata, content.tensors, divisors, path);
+  content.config = gguf_config(metadata, content.tensors, divisors, parts.front());
   if (content.config["model_type"] == "llama") mark_permuted(content.config, content);
-  add_tokenizer(header.metadata, path, content);
+  add_tokenizer(metadata, parts.front(), content);
   return content;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -34,14 +35,24 @@ InputFile::InputFile(const std::string& path)
   modified_ns_ = int64_t{status.st_mtim.tv_sec} * 1000000000 + status.st_mtim.tv_nsec;
 }
 
+InputFile InputFile::of_bytes(std::string bytes, const std::string& path) {
+  InputFile file;
+  file.size_ = std::ssize(bytes);
+  file.bytes_ = std::move(bytes);
+  file.path_ = path;
+  return file;
+}
+
 InputFile::InputFile(InputFile&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
+      bytes_(std::move(other.bytes_)),
       path_(std::move(other.path_)),
       size_(other.size_),
       modified_ns_(other.modified_ns_) {}
 
 InputFile& InputFile::operator=(InputFile&& other) noexcept {
   std::swap(fd_, other.fd_);
+  std::swap(bytes_, other.bytes_);
   std::swap(path_, other.path_);
   std::swap(size_, other.size_);
   std::swap(modified_ns_, other.modified_ns_);
@@ -52,10 +63,17 @@ InputFile::~InputFile() {
   if (fd_ >= 0) close(fd_);
 }
 
+ssize_t InputFile::read_some(int64_t offset, char* target, int64_t bytes) const {
+  if (fd_ >= 0) return pread(fd_, target, static_cast<size_t>(bytes), offset);
+  const int64_t count = std::clamp<int64_t>(size_ - offset, 0, bytes);
+  std::copy_n(bytes_.data() + std::min(offset, size_), count, target);
+  return count;
+}
+
 void InputFile::read(int64_t offset, void* target, int64_t bytes) const {
   auto* next = static_cast<char*>(target);
   while (bytes > 0) {
-    const ssize_t count = pread(fd_, next, static_cast<size_t>(bytes), offset);
+    const ssize_t count = read_some(offset, next, bytes);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail("read at offset " + std::to_string(offset) + " of", path_, errno);
     if (count == 0)
@@ -72,6 +90,14 @@ std::string InputFile::read_text(int64_t offset, int64_t bytes) const {
   std::string text(static_cast<size_t>(bytes), '\0');
   read(offset, text.data(), bytes);
   return text;
+}
+
+void refuse_git_lfs(const InputFile& file) {
+  const int64_t bytes = std::min<int64_t>(file.size(), std::ssize(kGitLfsMagic));
+  if (file.read_text(0, bytes) == kGitLfsMagic)
+    throw CheckpointError(file.path() +
+                          " is a Git LFS pointer, not the file itself: fetch it with `git lfs "
+                          "pull`");
 }
 
 bool file_exists(const std::string& path) {

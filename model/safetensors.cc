@@ -1,10 +1,6 @@
 #include "model/safetensors.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <optional>
-#include <string_view>
 #include <utility>
 
 #include "model/json.h"
@@ -17,40 +13,13 @@ namespace {
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 
-constexpr std::array<std::pair<std::string_view, int64_t>, 15> kDtypeBytes = {{{"F64", 8},
-                                                                               {"F32", 4},
-                                                                               {"F16", 2},
-                                                                               {"BF16", 2},
-                                                                               {"F8_E4M3", 1},
-                                                                               {"F8_E5M2", 1},
-                                                                               {"I64", 8},
-                                                                               {"I32", 4},
-                                                                               {"I16", 2},
-                                                                               {"I8", 1},
-                                                                               {"U64", 8},
-                                                                               {"U32", 4},
-                                                                               {"U16", 2},
-                                                                               {"U8", 1},
-                                                                               {"BOOL", 1}}};
-
-std::optional<int64_t> dtype_bytes_of(std::string_view name) {
-  for (const auto& [known, bytes] : kDtypeBytes)
-    if (known == name) return bytes;
-  return std::nullopt;
-}
-
 int64_t header_bytes_of(const InputFile& file) {
-  const std::string begin =
-      file.read_text(0, std::min<int64_t>(file.size(), std::ssize(kGitLfsMagic)));
-  if (begin == kGitLfsMagic)
-    throw CheckpointError(file.path() +
-                          " is a Git LFS pointer, not the file itself: fetch it with `git lfs "
-                          "pull`");
+  refuse_git_lfs(file);
   if (file.size() < kLengthBytes)
     throw CheckpointError(file.path() + ": too short for a safetensors file, " +
                           std::to_string(file.size()) + " bytes");
   uint64_t length = 0;
-  std::memcpy(&length, begin.data(), sizeof length);
+  file.read(0, &length, sizeof length);
   if (length > kMaxHeaderBytes)
     throw CheckpointError(file.path() + ": not a safetensors file, or damaged: a header of " +
                           std::to_string(length) + " bytes");
@@ -67,10 +36,10 @@ class EntryReader {
  public:
   EntryReader(const std::string& path, int64_t data_begin) : path_(path), data_begin_(data_begin) {}
 
-  SafetensorsTensor read(const std::string& name, const Json& entry) const {
+  FileTensor read(const std::string& name, const Json& entry) const {
     if (!entry.is_object() || !entry.contains("dtype") || !entry["dtype"].is_string())
       fail(name, "its entry has no dtype");
-    SafetensorsTensor tensor = {name, entry["dtype"].get<std::string>(), {}, 0, 0};
+    FileTensor tensor = {.name = name, .dtype = entry["dtype"].get<std::string>()};
     if (!entry.contains("shape")) fail(name, "its entry has no shape");
     tensor.shape = integers(name, "shape", entry["shape"]);
     if (!entry.contains("data_offsets")) fail(name, "its entry has no data_offsets");
@@ -100,8 +69,8 @@ class EntryReader {
     return result;
   }
 
-  void check_bytes(const SafetensorsTensor& tensor, int64_t bytes) const {
-    const auto element = dtype_bytes_of(tensor.dtype);
+  void check_bytes(const FileTensor& tensor, int64_t bytes) const {
+    const auto element = file_dtype_bytes(tensor.dtype);
     if (!element) fail(tensor.name, "unknown dtype \"" + tensor.dtype + "\"");
     const auto elements = element_count(tensor.shape);
     if (!elements || *elements > INT64_MAX / *element || *elements * *element != bytes)
@@ -115,9 +84,9 @@ class EntryReader {
 };
 
 void check_layout(const InputFile& file, int64_t data_begin,
-                  const std::vector<SafetensorsTensor>& tensors) {
+                  const std::vector<FileTensor>& tensors) {
   int64_t end = data_begin;
-  for (const SafetensorsTensor& tensor : tensors) {
+  for (const FileTensor& tensor : tensors) {
     if (tensor.offset != end)
       throw CheckpointError(file.path() + ": tensor " + tensor.name + " begins at byte " +
                             std::to_string(tensor.offset) + ", where " + std::to_string(end) +
@@ -137,19 +106,18 @@ void check_layout(const InputFile& file, int64_t data_begin,
 
 }  // namespace
 
-std::vector<SafetensorsTensor> read_safetensors_header(const InputFile& file) {
+std::vector<FileTensor> read_safetensors_header(const InputFile& file) {
   const int64_t header_bytes = header_bytes_of(file);
   const int64_t data_begin = kLengthBytes + header_bytes;
   const Json header = parse_json(file.read_text(kLengthBytes, header_bytes), file.path());
   if (!header.is_object()) throw CheckpointError(file.path() + ": its header is no JSON object");
 
   const EntryReader reader(file.path(), data_begin);
-  std::vector<SafetensorsTensor> tensors;
+  std::vector<FileTensor> tensors;
   for (const auto& [name, entry] : header.items())
     if (name != "__metadata__") tensors.push_back(reader.read(name, entry));
-  std::ranges::sort(tensors, {}, [](const SafetensorsTensor& tensor) {
-    return std::pair(tensor.offset, tensor.bytes);
-  });
+  std::ranges::sort(
+      tensors, {}, [](const FileTensor& tensor) { return std::pair(tensor.offset, tensor.bytes); });
   check_layout(file, data_begin, tensors);
   return tensors;
 }

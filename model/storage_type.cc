@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/dtype.h"
+#include "model/gguf_blocks.h"
 
 namespace zerostream {
 namespace {
@@ -12,15 +13,29 @@ namespace {
 struct TypeEntry {
   std::string_view name;
   StorageBlock block;
+  void (*decode_block)(const std::byte*, float*);  // null for plain types
 };
 
 // In the order of StorageType.
-constexpr std::array<TypeEntry, 6> kTypes = {{{"F32", {1, 4}},
-                                              {"F16", {1, 2}},
-                                              {"BF16", {1, 2}},
-                                              {"Q8_0", {32, 34}},
-                                              {"Q4_0", {32, 18}},
-                                              {"Q4_1", {32, 20}}}};
+constexpr std::array<TypeEntry, 19> kTypes = {{{"F32", {1, 4}, nullptr},
+                                               {"F16", {1, 2}, nullptr},
+                                               {"BF16", {1, 2}, nullptr},
+                                               {"F8_E4M3", {1, 1}, nullptr},
+                                               {"F8_E5M2", {1, 1}, nullptr},
+                                               {"Q4_0", {32, 18}, decode_q4_0},
+                                               {"Q4_1", {32, 20}, decode_q4_1},
+                                               {"Q5_0", {32, 22}, decode_q5_0},
+                                               {"Q5_1", {32, 24}, decode_q5_1},
+                                               {"Q8_0", {32, 34}, decode_q8_0},
+                                               {"Q8_1", {32, 36}, decode_q8_1},
+                                               {"Q2_K", {256, 84}, decode_q2_k},
+                                               {"Q3_K", {256, 110}, decode_q3_k},
+                                               {"Q4_K", {256, 144}, decode_q4_k},
+                                               {"Q5_K", {256, 176}, decode_q5_k},
+                                               {"Q6_K", {256, 210}, decode_q6_k},
+                                               {"Q8_K", {256, 292}, decode_q8_k},
+                                               {"IQ4_NL", {32, 18}, decode_iq4_nl},
+                                               {"IQ4_XS", {256, 136}, decode_iq4_xs}}};
 
 uint16_t load_u16(const std::byte* source) {
   uint16_t bits;
@@ -46,39 +61,28 @@ void decode_bf16(const std::byte* source, int64_t count, float* target) {
   for (int64_t i = 0; i < count; ++i) target[i] = bf16_to_float(load_u16(source + 2 * i));
 }
 
-// Block: scale, 32 signed bytes.
-void decode_q8_0(const std::byte* block, float* target) {
-  const float scale = half_to_float(load_u16(block));
-  for (int i = 0; i < 32; ++i)
-    target[i] = scale * static_cast<float>(std::to_integer<int8_t>(block[2 + i]));
+// Exponents of 4 bits count from 7; all ones are a NaN. Rebased by a product as above.
+float e4m3_to_float(uint8_t bits) {
+  const uint32_t magnitude = bits & 0x7fu;
+  const float value = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+  const uint32_t special = magnitude == 0x7fu ? 0x7fc00000u : 0u;
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | special | sign);
 }
 
-// Blocks of 4 bits: low halves of 16 bytes are the first 16 elements, high halves the others.
-template <typename Value>
-void decode_nibbles(const std::byte* bytes, float* target, Value value) {
-  for (int i = 0; i < 16; ++i) {
-    const auto pair = std::to_integer<uint32_t>(bytes[i]);
-    target[i] = value(static_cast<float>(pair & 15u));
-    target[i + 16] = value(static_cast<float>(pair >> 4));
-  }
+void decode_e4m3(const std::byte* source, int64_t count, float* target) {
+  for (int64_t i = 0; i < count; ++i)
+    target[i] = e4m3_to_float(std::to_integer<uint8_t>(source[i]));
 }
 
-// Block: scale, nibbles that count from -8.
-void decode_q4_0(const std::byte* block, float* target) {
-  const float scale = half_to_float(load_u16(block));
-  decode_nibbles(block + 2, target, [=](float nibble) { return scale * (nibble - 8.0f); });
+// The upper halves of fp16.
+void decode_e5m2(const std::byte* source, int64_t count, float* target) {
+  for (int64_t i = 0; i < count; ++i)
+    target[i] = half_to_float(static_cast<uint16_t>(std::to_integer<uint32_t>(source[i]) << 8));
 }
 
-// Block: scale, minimum, nibbles.
-void decode_q4_1(const std::byte* block, float* target) {
-  const float scale = half_to_float(load_u16(block));
-  const float minimum = half_to_float(load_u16(block + 2));
-  decode_nibbles(block + 4, target, [=](float nibble) { return scale * nibble + minimum; });
-}
-
-void decode_blocks(StorageType type, const std::byte* source, int64_t count, float* target,
-                   void (*decode)(const std::byte*, float*)) {
-  const StorageBlock block = storage_block(type);
+void decode_blocks(StorageType type, const std::byte* source, int64_t count, float* target) {
+  const auto& [name, block, decode] = kTypes[static_cast<size_t>(type)];
   for (int64_t i = 0; i < count / block.elements; ++i)
     decode(source + i * block.bytes, target + i * block.elements);
 }
@@ -106,12 +110,12 @@ void decode_elements(StorageType type, const std::byte* source, int64_t count, f
       return decode_f16(source, count, target);
     case StorageType::kBF16:
       return decode_bf16(source, count, target);
-    case StorageType::kQ8_0:
-      return decode_blocks(type, source, count, target, decode_q8_0);
-    case StorageType::kQ4_0:
-      return decode_blocks(type, source, count, target, decode_q4_0);
-    case StorageType::kQ4_1:
-      return decode_blocks(type, source, count, target, decode_q4_1);
+    case StorageType::kF8E4M3:
+      return decode_e4m3(source, count, target);
+    case StorageType::kF8E5M2:
+      return decode_e5m2(source, count, target);
+    default:
+      return decode_blocks(type, source, count, target);
   }
 }
 

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 
 class Safetensors : public ::testing::Test {
  protected:
-  std::vector<SafetensorsTensor> read(const std::string& content) {
+  std::vector<FileTensor> read(const std::string& content) {
     write_file(folder_.file("model.safetensors"), content);
     return read_safetensors_header(InputFile(folder_.file("model.safetensors")));
   }
