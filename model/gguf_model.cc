@@ -109,18 +109,31 @@ std::string supported_types() {
   return names;
 }
 
+const StorageType* find_type(uint32_t number) {
+  for (const auto& [known, type] : kTypes)
+    if (known == number) return &type;
+  return nullptr;
+}
+
+void check_types(const GgufHeader& header, const std::string& path) {
+  std::string unreadable;
+  for (const GgufTensor& tensor : header.tensors)
+    if (find_type(tensor.type) == nullptr)
+      unreadable += "\n  tensor " + tensor.name + " " + shape_text(tensor.shape) + ": type " +
+                    type_text(tensor.type) + " is not supported";
+  if (!unreadable.empty())
+    throw CheckpointError(path + ": tensors that cannot be read (" + supported_types() +
+                          " can):" + unreadable);
+}
+
+// Of a type that is supported.
 CheckpointTensor read_tensor(const GgufTensor& source, const InputFile& file) {
   const auto fail = [&](const std::string& what) {
     throw CheckpointError(file.path() + ": tensor " + source.name + " " + shape_text(source.shape) +
                           ": " + what);
   };
-  const auto found =
-      std::ranges::find(kTypes, source.type, [](const auto& entry) { return entry.first; });
-  if (found == kTypes.end())
-    fail("type " + type_text(source.type) +
-         " is not supported; those that are: " + supported_types());
   CheckpointTensor tensor = {.name = hf_name(source.name),
-                             .type = found->second,
+                             .type = *find_type(source.type),
                              .shape = source.shape,
                              .offset = source.offset};
   const StorageBlock block = storage_block(tensor.type);
@@ -179,6 +192,7 @@ void add_tokenizer(const Json& metadata, const std::string& path, CheckpointCont
 // Adds a file's tensors; what rope_freqs holds goes into `divisors`.
 void add_file(InputFile file, const GgufHeader& header, CheckpointContent& content,
               Json& divisors) {
+  check_types(header, file.path());
   for (const GgufTensor& source : header.tensors) {
     CheckpointTensor tensor = read_tensor(source, file);
     tensor.file = static_cast<int32_t>(content.files.size());
