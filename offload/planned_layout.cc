@@ -17,8 +17,9 @@ Checkpoint open_checkpoint(const std::string& path) {
 
 }  // namespace
 
-ModelLayout make_layout(const ModelConfig& config, const StoreFormat& format) {
-  SegmentLayout contents = layout_segments(weight_specs(config), format);
+ModelLayout make_layout(const ModelConfig& config, const StoreFormat& format,
+                        int64_t max_segment_bytes) {
+  SegmentLayout contents = layout_segments(weight_specs(config), format, max_segment_bytes);
   return {.config = config,
           .dtype = format.dtype,
           .compute_dtype = format.compute_dtype,

@@ -10,7 +10,8 @@
 
 namespace zerostream {
 
-ModelLayout make_layout(const ModelConfig& config, const StoreFormat& format);
+ModelLayout make_layout(const ModelConfig& config, const StoreFormat& format,
+                        int64_t max_segment_bytes = kSegmentBytes);
 
 struct PlannedModel {
   ModelLayout layout;

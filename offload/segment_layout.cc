@@ -124,13 +124,13 @@ class Builder {
   void add_pieces(const MatrixSpec& spec, int64_t target_bytes) {
     const int64_t units = ceil_div(spec.outputs, kPanelOutputs);
     const int64_t unit_bytes = stored_run(spec, format_, 0, kPanelOutputs).bytes();
-    if (unit_bytes > max_segment_bytes_) {
+    if (unit_bytes > std::max(max_segment_bytes_, kMaxSegmentBytes)) {
       throw CheckpointError(piece_name(spec) + ": 64 outputs of " + std::to_string(spec.inputs) +
                             " inputs take " + format_bytes(unit_bytes) + ", a segment holds " +
-                            format_bytes(max_segment_bytes_));
+                            format_bytes(std::max(max_segment_bytes_, kMaxSegmentBytes)));
     }
     int64_t pieces = ceil_div(stored_bytes(spec, format_), target_bytes);
-    while (ceil_div(units, pieces) * unit_bytes > max_segment_bytes_) ++pieces;
+    while (pieces < units && ceil_div(units, pieces) * unit_bytes > max_segment_bytes_) ++pieces;
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = units * piece / pieces * kPanelOutputs;
       const int64_t end = std::min(units * (piece + 1) / pieces * kPanelOutputs, spec.outputs);

@@ -34,7 +34,8 @@ std::string config_path(const std::string& name) {
 }
 
 ModelLayout shape_layout(const std::string& name, const PackOptions& options) {
-  return plan_model(config_path(name), options).layout;
+  const PlannedModel model = plan_model(config_path(name), options);
+  return make_layout(model.layout.config, model.format, kMaxSegmentBytes);
 }
 
 HardwareProfile plain_cpu() {

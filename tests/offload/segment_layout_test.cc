@@ -179,14 +179,15 @@ TEST(SegmentLayoutTest, NamesOfFormats) {
   EXPECT_EQ(format_name(format), "int4-g32-asymmetric-head");
 }
 
-TEST(SegmentLayoutTest, MistralsMlpBecomesThreeEqualPieces) {
+TEST(SegmentLayoutTest, MistralsMlpBecomesEqualPieces) {
   WeightSpecs specs;
   specs.matrices.push_back(matrix(MatrixRole::kMlpUp, 0, 14336, 4096, true));
   specs.matrices.push_back(matrix(MatrixRole::kMlpDown, 0, 4096, 14336));
   const SegmentLayout layout = layout_segments(specs, kBf16);
   EXPECT_THAT(names(layout),
-              ElementsAre("layers.0.mlp.up.0", "layers.0.mlp.up.1", "layers.0.mlp.down"));
-  for (const Segment& segment : layout.segments) EXPECT_EQ(segment.bytes, int64_t{112} << 20);
+              ElementsAre("layers.0.mlp.up.0", "layers.0.mlp.up.1", "layers.0.mlp.up.2",
+                          "layers.0.mlp.up.3", "layers.0.mlp.down.0", "layers.0.mlp.down.1"));
+  for (const Segment& segment : layout.segments) EXPECT_EQ(segment.bytes, int64_t{56} << 20);
 }
 
 TEST(SegmentLayoutTest, EmbeddingsAreRowsInEveryLayout) {
@@ -208,12 +209,16 @@ TEST(SegmentLayoutTest, VectorsAreFp32AlignedAndFirst) {
   EXPECT_EQ(layout.vectors[1].offset, 320);
 }
 
-TEST(SegmentLayoutTest, APanelLargerThanASegmentIsRefused) {
+TEST(SegmentLayoutTest, APanelMayBeLargerThanPackingsSegmentsButNotThanAnySegment) {
+  WeightSpecs specs;
+  specs.matrices.push_back(matrix(MatrixRole::kMlpDown, 0, 128, 1 << 20));
+  EXPECT_EQ(layout_segments(specs, kBf16).segments.size(), 2u);
+  specs.matrices.front().inputs *= 4;
   try {
-    layout_segments(small_model(1), {}, 16 * kKiB);
+    layout_segments(specs, kBf16);
     FAIL();
   } catch (const CheckpointError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("layers.0.mlp.up"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("layers.0.mlp.down"));
   }
 }
 
