@@ -34,7 +34,7 @@ class KvStoreTest : public testing::Test {
     uint32_t id = 0;
     int32_t computed = 0;
     int32_t length = 0;
-    std::vector<int32_t> blocks;
+    std::vector<int32_t> blocks = {};
   };
 
   void make(int64_t blocks, int64_t memory_blocks, int64_t new_blocks,
