@@ -63,7 +63,8 @@ bool has_avx512_bf16() { return has_bit(cpuid(7, 1).eax, 5) && has_bit(cpuid(7).
 
 bool has_amx() {
   constexpr uint32_t kBf16TileAndInt8 = 1u << 22 | 1u << 24 | 1u << 25;
-  if (!has_all(cpuid(7).edx, kBf16TileAndInt8) || !has_all(saved_states(), kTileState)) return false;
+  if (!has_all(cpuid(7).edx, kBf16TileAndInt8) || !has_all(saved_states(), kTileState))
+    return false;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // of arch_prctl(2)
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }

@@ -28,7 +28,7 @@ struct RunStatistics {
   double stall_kv_seconds = 0;
   int64_t kv_bytes_read = 0;     // from storage
   int64_t kv_bytes_written = 0;  // to storage
-  double flops = 0;  // of matrix products, 2 per multiply-add
+  double flops = 0;              // of matrix products, 2 per multiply-add
   int64_t weights_bytes = 0;
   int64_t resident_bytes = 0;
   int64_t streamed_bytes_per_pass = 0;

@@ -88,7 +88,8 @@ void expect_logits_near(GoldenModel& model, const std::string& name, double boun
   for (const GoldenPrompt& prompt : golden_prompts(name)) {
     const std::vector<float> logits =
         compute_logits(runtime, whole_text(prompt), prompt.positions, 64);
-    EXPECT_LE(normalised_error(logits, prompt.logits), bound) << dtype_name(model.store().layout().dtype);
+    EXPECT_LE(normalised_error(logits, prompt.logits), bound)
+        << dtype_name(model.store().layout().dtype);
   }
 }
 
