@@ -1,16 +1,17 @@
 #include "offload/tensor_check.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
-
-constexpr size_t kListed = 20;
 
 using Shape = std::vector<int64_t>;
 
@@ -44,12 +45,51 @@ std::string shape_text(const Shape& shape) {
 // The copy that some files hold of an embedding that serves as head.
 constexpr std::string_view kHeadName = "lm_head.weight";
 
+// "a.7.b" in parts: "a.", 7, ".b"; the number is the first that stands between dots. -1: none.
+struct NumberedName {
+  std::string before;
+  int64_t number = -1;
+  std::string after;
+};
+
+NumberedName split_name(const std::string& name) {
+  constexpr size_t kMaxDigits = 9;
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    const size_t end = name.find_first_not_of("0123456789", dot + 1);
+    if (end == std::string::npos || end == dot + 1 || end - dot > kMaxDigits || name[end] != '.')
+      continue;
+    return {name.substr(0, dot + 1), std::stoll(name.substr(dot + 1, end - dot - 1)),
+            name.substr(end)};
+  }
+  return {name, -1, ""};
+}
+
+// "3", "{0-31}", "{0,2,5-7}"
+std::string ranges_text(const std::set<int64_t>& numbers) {
+  if (numbers.size() == 1) return std::to_string(*numbers.begin());
+  std::string text = "{";
+  for (auto first = numbers.begin(); first != numbers.end();) {
+    auto last = first;
+    while (std::next(last) != numbers.end() && *std::next(last) == *last + 1) ++last;
+    text += (text.size() > 1 ? "," : "") + std::to_string(*first);
+    if (last != first) text += "-" + std::to_string(*last);
+    first = std::next(last);
+  }
+  return text + "}";
+}
+
+// All items, one line each; those that differ only in the layer share one.
 std::string listed(const std::string& title, const std::vector<std::string>& items) {
   if (items.empty()) return "";
+  std::map<std::pair<std::string, std::string>, std::set<int64_t>> lines;
+  for (const std::string& item : items) {
+    const NumberedName name = split_name(item);
+    lines[{name.before, name.after}].insert(name.number);
+  }
   std::string text = "\n  " + title + " (" + std::to_string(items.size()) + "):";
-  for (size_t i = 0; i < std::min(items.size(), kListed); ++i) text += "\n    " + items[i];
-  if (items.size() > kListed) {
-    text += "\n    ... and " + std::to_string(items.size() - kListed) + " more";
+  for (const auto& [around, numbers] : lines) {
+    const bool numbered = *numbers.begin() >= 0;
+    text += "\n    " + around.first + (numbered ? ranges_text(numbers) : "") + around.second;
   }
   return text;
 }
