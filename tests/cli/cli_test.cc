@@ -135,7 +135,7 @@ TEST_F(CliTest, RunFileIsRelativeToItself) {
   EXPECT_EQ(rows[0]["usage"], (Json{{"prompt_tokens", 2}, {"completion_tokens", 2}}));
   const Json report = Json::parse(read("sub/out.report.json"));
   EXPECT_EQ(report["rows"]["ok"], 1);
-  EXPECT_EQ(report["tokens"], (Json{{"prompt", 2}, {"generated", 2}}));
+  EXPECT_EQ(report["tokens"], (Json{{"prompt", 2}, {"generated", 2}, {"reused", 0}}));
   EXPECT_EQ(report["config"]["sampling"]["max_new_tokens"], 2);
   EXPECT_GT(report["weights"]["streamed_bytes_per_pass"], 0);
   EXPECT_GT(report["io"]["bytes_read"], 0);
