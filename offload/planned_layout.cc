@@ -1,12 +1,16 @@
 #include "offload/planned_layout.h"
 
+#include <filesystem>
+
 #include "model/weights.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
 
+// A folder may lack its weights.
 Checkpoint open_checkpoint(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return Checkpoint::open(path);
   Checkpoint checkpoint = Checkpoint::open_config_only(path);
   try {
     return Checkpoint::open(path);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "offload/planned_layout.h"
 #include "offload/what_if.h"
 #include "tests/offload/planning_case.h"
 #include "zerostream/error.h"
@@ -165,6 +166,13 @@ TEST_F(PlannerTest, RowsThatNobodyKnowsArePlannedFor) {
   const RunPlan plan = this->plan();
   EXPECT_GT(plan.job.tokens_per_second(), 0);
   EXPECT_GT(plan.memory.max_sequences, 1);
+}
+
+TEST(PlanModel, ReadsHeadersOfGgufFilesAndOfFolders) {
+  const std::string folder = std::string(ZS_TEST_DATA) + "/llama3-gguf";
+  const PlannedModel file = plan_model(folder + "/model.gguf", {});
+  EXPECT_GT(file.layout.weights_bytes(), 0);
+  EXPECT_EQ(file.layout.segments.size(), plan_model(folder, {}).layout.segments.size());
 }
 
 }  // namespace
