@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "base/kernel_checks.h"
 #include "base/require.h"
 #include "cpu/attention.h"
 #include "cpu/cpu_stream.h"
-#include "cpu/kernel_checks.h"
 #include "cpu/linear.h"
 #include "cpu/sequence_items.h"
 #include "cpu/simd_rows.h"

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/kernel_checks.h"
 #include "base/require.h"
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_kernel.h"
-#include "cpu/kernel_checks.h"
 #include "cpu/quantise_rows.h"
 #include "cpu/weight_tiles.h"
 

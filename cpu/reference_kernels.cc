@@ -1,8 +1,8 @@
 #include "cpu/reference_kernels.h"
 
+#include "base/kernel_checks.h"
 #include "base/require.h"
 #include "cpu/cpu_stream.h"
-#include "cpu/kernel_checks.h"
 #include "cpu/reference_ops.h"
 
 namespace zerostream {

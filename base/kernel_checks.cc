@@ -1,7 +1,6 @@
-#include "cpu/kernel_checks.h"
+#include "base/kernel_checks.h"
 
 #include "base/require.h"
-#include "cpu/gemm_dequantise.h"
 
 namespace zerostream {
 namespace {
@@ -24,9 +23,9 @@ void check_quantised(const LinearArgs& args) {
   require(weight.layout == WeightLayout::kTile64, "a quantised weight is tiled");
   require(weight.group_size == 32 || weight.group_size == 64 || weight.group_size == 128,
           "groups of a quantised weight have 32, 64 or 128 inputs");
-  require(
-      args.source.rows <= 1 || args.source.row_stride >= round_up(weight.inputs, kQuantisedSpan),
-      "the source of a quantised weight has rows of whole 128 inputs");
+  require(args.source.rows <= 1 ||
+              args.source.row_stride >= round_up(weight.inputs, tile_inputs(DType::kI4)),
+          "the source of a quantised weight has rows of whole 128 inputs");
 }
 
 void check_weight(const LinearArgs& args) {
