@@ -55,7 +55,7 @@ struct SampleResult {
 // The uniform number in [0, 1) that draws the token at `position` of a row: a function of its
 // arguments alone, so that text never depends on batch, order, ranks or resume. (splitmix64
 // finaliser over both.)
-inline double draw_uniform(uint64_t seed, int32_t position) {
+constexpr double draw_uniform(uint64_t seed, int32_t position) {
   uint64_t x =
       seed + 0x9e3779b97f4a7c15ull * (static_cast<uint64_t>(static_cast<uint32_t>(position)) + 1);
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;

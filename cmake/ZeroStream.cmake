@@ -10,9 +10,11 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 
 add_library(zs_options INTERFACE)
 target_include_directories(zs_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(zs_options INTERFACE -Wall -Wextra $<$<BOOL:${ZEROSTREAM_WERROR}>:-Werror>)
+target_compile_options(zs_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-Wextra>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${ZEROSTREAM_WERROR}>>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(zs_options INTERFACE -Wno-restrict)  # false alarms (GCC bug 105651)
+  target_compile_options(zs_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # false alarms (GCC bug 105651)
 endif()
 if(ZEROSTREAM_SANITIZE)
   target_compile_options(zs_options INTERFACE -fsanitize=${ZEROSTREAM_SANITIZE} -fno-sanitize-recover=all

@@ -10,10 +10,25 @@
 #include <vector>
 
 #include "cpu/cpu_stream.h"
+#include "tests/support/device_contract.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
+
+class CpuUnderTest : public DeviceUnderTest {
+ public:
+  Device& device() override { return device_; }
+  void break_stream(Stream& stream) override {
+    dynamic_cast<CpuStream&>(stream).enqueue([] { throw DeviceError("broken"); });
+  }
+
+ private:
+  CpuDevice device_{{.threads = 2}};
+};
+
+std::unique_ptr<DeviceUnderTest> make_cpu() { return std::make_unique<CpuUnderTest>(); }
+INSTANTIATE_TEST_SUITE_P(Cpu, DeviceContractTest, ::testing::Values(make_cpu));
 
 std::unique_ptr<CpuStream> make_stream(int workers = 1) {
   return std::make_unique<CpuStream>(CpuStreamOptions{.workers = workers, .scratch_bytes = 100});
@@ -72,20 +87,6 @@ TEST(WorkerPool, ExceptionReachesTheCaller) {
   }
 }
 
-TEST(CpuStream, CallsReturnBeforeTheWorkIsDoneAndKeepTheirOrder) {
-  auto stream = make_stream();
-  std::promise<void> gate;
-  std::vector<int> order;
-  stream->enqueue([&] { gate.get_future().wait(); });
-  for (int i = 0; i < 100; ++i) stream->enqueue([&order, i] { order.push_back(i); });
-  EXPECT_TRUE(order.empty());
-  gate.set_value();
-  stream->synchronize();
-  std::vector<int> expected(100);
-  std::iota(expected.begin(), expected.end(), 0);
-  EXPECT_EQ(order, expected);
-}
-
 TEST(CpuStream, FullQueueBlocksTheCaller) {
   auto stream = make_stream();
   std::promise<void> gate;
@@ -126,97 +127,6 @@ TEST(CpuStream, ScratchIsSeparatePerWorker) {
   EXPECT_NO_THROW(stream->synchronize());
 }
 
-TEST(CpuStream, EventsOrderWorkOfTwoStreams) {
-  CpuDevice device({.threads = 2});
-  auto copies = device.make_copy_stream();
-  auto compute = device.make_compute_stream();
-  for (int round = 0; round < 200; ++round) {
-    std::vector<int> source(1000, round), target(1000, -1);
-    int seen = -1;
-    auto event = device.make_event();
-    EXPECT_FALSE(event->done());
-    copies->copy(target.data(), source.data(), 4000);
-    copies->record(*event);
-    compute->wait(*event);
-    compute->run_on_host([&] { seen = target[999]; });
-    auto end = device.make_event();
-    compute->record(*end);
-    end->wait();
-    EXPECT_TRUE(end->done());
-    EXPECT_TRUE(event->done());
-    EXPECT_EQ(seen, round);
-  }
-}
-
-TEST(CpuStream, EventIsDoneOnlyWhenItsPointHasPassed) {
-  auto stream = make_stream();
-  std::promise<void> gate;
-  CpuEvent event;
-  stream->enqueue([&] { gate.get_future().wait(); });
-  stream->record(event);
-  EXPECT_FALSE(event.done());
-  EXPECT_THROW(stream->record(event), InternalError);
-  gate.set_value();
-  event.wait();
-  EXPECT_TRUE(event.done());
-  stream->record(event);
-  event.wait();
-}
-
-TEST(CpuStream, AWaitIsForTheRecordBeforeIt) {
-  auto first = make_stream();
-  auto second = make_stream();
-  std::promise<void> hold_second, hold_first;
-  CpuEvent event, end;
-  second->enqueue([&] { hold_second.get_future().wait(); });
-  first->record(event);
-  event.wait();
-  second->wait(event);
-  first->enqueue([&] { hold_first.get_future().wait(); });
-  first->record(event);
-  second->record(end);
-  hold_second.set_value();
-  end.wait();
-  EXPECT_FALSE(event.done());
-  hold_first.set_value();
-  event.wait();
-}
-
-TEST(CpuStream, WaitingForAnEventNeverRecordedThrows) {
-  auto stream = make_stream();
-  CpuEvent event;
-  EXPECT_THROW(stream->wait(event), InternalError);
-  EXPECT_THROW(event.wait(), InternalError);
-}
-
-TEST(CpuStream, FailureStopsWorkButNotHostTasksAndEvents) {
-  auto stream = make_stream();
-  bool worked = false, told = false;
-  CpuEvent event;
-  stream->enqueue([] { throw DeviceError("broken"); });
-  stream->enqueue([&] { worked = true; });
-  stream->run_on_host([&] { told = true; });
-  stream->record(event);
-  EXPECT_THROW(event.wait(), DeviceError);
-  EXPECT_TRUE(event.done());
-  EXPECT_THROW(stream->synchronize(), DeviceError);
-  EXPECT_FALSE(worked);
-  EXPECT_TRUE(told);
-}
-
-TEST(CpuStream, FailurePassesOnThroughEvents) {
-  auto first = make_stream();
-  auto second = make_stream();
-  bool worked = false;
-  CpuEvent event;
-  first->enqueue([] { throw DeviceError("broken"); });
-  first->record(event);
-  second->wait(event);
-  second->enqueue([&] { worked = true; });
-  EXPECT_THROW(second->synchronize(), DeviceError);
-  EXPECT_FALSE(worked);
-}
-
 TEST(CpuDevice, OptionsAreHonoured) {
   const CpuDevice device({.threads = 3, .max_isa = CpuIsa::kAvx2});
   EXPECT_EQ(device.threads(), 3);
@@ -226,15 +136,6 @@ TEST(CpuDevice, OptionsAreHonoured) {
       << device.description();
   EXPECT_GE(CpuDevice().threads(), 1);
   EXPECT_THROW(CpuDevice({.threads = -1}), UsageError);
-}
-
-TEST(CpuDevice, MemoryIsAligned) {
-  CpuDevice device({.threads = 1});
-  for (const int64_t bytes : {int64_t{1}, int64_t{5000}, int64_t{5} << 20}) {
-    const Buffer buffer = device.allocate(bytes);
-    EXPECT_EQ(buffer.size(), bytes);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % 4096, 0u);
-  }
 }
 
 }  // namespace

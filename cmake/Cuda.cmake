@@ -1,0 +1,23 @@
+# Finds nvcc as ZEROSTREAM_CUDA asks for it; ZS_WITH_CUDA says whether gpu/ is built.
+set(ZEROSTREAM_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO, where nvcc is found")
+set_property(CACHE ZEROSTREAM_CUDA PROPERTY STRINGS AUTO ON OFF)
+
+set(ZS_WITH_CUDA OFF)
+if(ZEROSTREAM_CUDA STREQUAL "ON" OR (ZEROSTREAM_CUDA STREQUAL "AUTO" AND NOT ZEROSTREAM_SANITIZE))
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80;90-real" CACHE STRING "GPUs to build for: 80 is sm_80 and compute_80 PTX")
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(ZS_WITH_CUDA ON)
+    # CMake 3.25 does not know that nvcc has C++20.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  elseif(ZEROSTREAM_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "ZEROSTREAM_CUDA is ON, but there is no nvcc; set CMAKE_CUDA_COMPILER or CUDACXX")
+  endif()
+endif()
+message(STATUS "CUDA backend: ${ZS_WITH_CUDA}")

@@ -1,0 +1,41 @@
+// An NVIDIA GPU and its memory as a device.
+#pragma once
+
+#include <string>
+
+#include "base/device.h"
+
+namespace zerostream {
+
+// GPUs that can be used now; 0 without a driver.
+int count_cuda_devices();
+
+// Streams are CudaStreams, events CudaEvents. Streams never wait for each other but by events.
+class CudaDevice : public Device {
+ public:
+  // `device`: its number among count_cuda_devices(). Throws DeviceError if there is none such, or
+  // it cannot be used.
+  explicit CudaDevice(int device = 0);
+
+  DeviceKind kind() const override { return DeviceKind::kCuda; }
+  std::string description() const override { return description_; }
+  // Not zeroed. Throws InfeasibleError with the bytes asked and free when it is full.
+  Buffer allocate(int64_t bytes) override;
+  // Zeroed, locked, on huge pages where the host has them.
+  Buffer allocate_pinned(int64_t bytes) override;
+  bool shares_host_memory() const override { return false; }
+  int64_t scratch_bytes() const override { return 0; }
+  std::unique_ptr<Stream> make_compute_stream() override;
+  std::unique_ptr<Stream> make_copy_stream() override;
+  std::unique_ptr<Event> make_event() override;
+
+  int number() const { return device_; }
+
+ private:
+  void make_current() const;
+
+  const int device_;
+  std::string description_;
+};
+
+}  // namespace zerostream

@@ -1,0 +1,61 @@
+#include "gpu/cuda_kernels.h"
+
+#include "base/kernel_checks.h"
+#include "base/require.h"
+#include "gpu/launchers.h"
+
+namespace zerostream {
+namespace {
+
+CudaStream& cuda_stream_of(Stream& stream) {
+  auto* cuda_stream = dynamic_cast<CudaStream*>(&stream);
+  require(cuda_stream != nullptr, "the stream is one of a CUDA device");
+  return *cuda_stream;
+}
+
+template <typename Args>
+void checked(const Args& args, Stream& stream, void (*launch)(const Args&, CudaStream&)) {
+  check_args(args);
+  launch(args, cuda_stream_of(stream));
+}
+
+}  // namespace
+
+CudaKernels::CudaKernels(CudaDevice& device, int64_t max_vocabulary)
+    : max_vocabulary_(max_vocabulary),
+      scores_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(float)})),
+      counts_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(int32_t)})) {}
+
+void CudaKernels::embed(const EmbedArgs& args, Stream& stream) {
+  checked(args, stream, launch_embed);
+}
+
+void CudaKernels::norm(const NormArgs& args, Stream& stream) { checked(args, stream, launch_norm); }
+
+void CudaKernels::convert(const ConvertArgs& args, Stream& stream) {
+  checked(args, stream, launch_convert);
+}
+
+void CudaKernels::linear(const LinearArgs& args, Stream& stream) {
+  checked(args, stream, launch_linear);
+}
+
+void CudaKernels::write_kv(const WriteKvArgs& args, Stream& stream) {
+  checked(args, stream, launch_write_kv);
+}
+
+void CudaKernels::attention(const AttentionArgs& args, Stream& stream) {
+  checked(args, stream, launch_attention);
+}
+
+void CudaKernels::sample(const SampleArgs& args, Stream& stream) {
+  check_args(args);
+  launch_sample(args, {scores_.as<float>(), counts_.as<int32_t>(), max_vocabulary_},
+                cuda_stream_of(stream));
+}
+
+void CudaKernels::accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) {
+  checked(args, stream, launch_accumulate_softmax);
+}
+
+}  // namespace zerostream

@@ -1,0 +1,30 @@
+// The operations of base/kernels.h on a GPU. Each enqueues its kernels; arguments must have passed
+// check_args(). They throw InternalError for what kernels here do not take.
+#pragma once
+
+#include "base/kernels.h"
+#include "gpu/cuda_stream.h"
+
+namespace zerostream {
+
+// Most columns of a head.
+inline constexpr int32_t kMaxHeadDim = 256;
+
+// What blocks of sample() work in: one such array of max_vocabulary for each of kSampleBlocks.
+inline constexpr int32_t kSampleBlocks = 32;
+struct SampleScratch {
+  float* scores = nullptr;
+  int32_t* counts = nullptr;
+  int64_t max_vocabulary = 0;
+};
+
+void launch_embed(const EmbedArgs& args, CudaStream& stream);
+void launch_norm(const NormArgs& args, CudaStream& stream);
+void launch_convert(const ConvertArgs& args, CudaStream& stream);
+void launch_linear(const LinearArgs& args, CudaStream& stream);
+void launch_write_kv(const WriteKvArgs& args, CudaStream& stream);
+void launch_attention(const AttentionArgs& args, CudaStream& stream);
+void launch_sample(const SampleArgs& args, const SampleScratch& scratch, CudaStream& stream);
+void launch_accumulate_softmax(const AccumulateSoftmaxArgs& args, CudaStream& stream);
+
+}  // namespace zerostream
