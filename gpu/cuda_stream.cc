@@ -72,7 +72,7 @@ CudaStream::CudaStream(int device)
 
 CudaStream::~CudaStream() {
   cudaStreamSynchronize(stream_);
-  for (Slot& slot : *slots_) slot.busy.wait(true);
+  wait_for_host_tasks();
   cudaStreamDestroy(stream_);
 }
 
@@ -96,17 +96,25 @@ void CudaStream::wait(Event& event) {
   if (error_ == nullptr) error_ = error;
 }
 
+// On a broken device CUDA waits for nothing, but still runs what was queued.
+void CudaStream::wait_for_host_tasks() {
+  for (Slot& slot : *slots_) slot.busy.wait(true);
+}
+
 // cudaLaunchHostFunc would drop the task when earlier work failed.
 void CudaStream::run_on_host(HostTask task) {
   Slot& slot = (*slots_)[next_slot_++ % kHostTasks];
   slot.busy.wait(true);
   slot.task = std::move(task);
   slot.busy = true;
-  const bool queued = error_ == nullptr && check(cudaStreamAddCallback(stream_, run_task, &slot, 0),
-                                                 "cudaStreamAddCallback");
-  if (queued) return;
+  if (error_ == nullptr &&
+      check(cudaStreamAddCallback(stream_, run_task, &slot, 0), "cudaStreamAddCallback"))
+    return;
+  task = std::move(slot.task);
+  slot.busy = false;
   cudaStreamSynchronize(stream_);
-  run_task(stream_, cudaErrorUnknown, &slot);
+  wait_for_host_tasks();
+  task();
 }
 
 void CudaStream::run_task(cudaStream_t, cudaError_t, void* data) {
@@ -119,7 +127,9 @@ void CudaStream::run_task(cudaStream_t, cudaError_t, void* data) {
 
 void CudaStream::synchronize() {
   if (error_ == nullptr) check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-  if (error_ != nullptr) std::rethrow_exception(error_);
+  if (error_ == nullptr) return;
+  wait_for_host_tasks();
+  std::rethrow_exception(error_);
 }
 
 }  // namespace zerostream

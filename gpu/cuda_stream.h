@@ -14,7 +14,7 @@
 
 namespace zerostream {
 
-// A point in a CudaStream, see Event.
+// A point in a CudaStream, see Event. On a device that earlier work broke, wait() throws at once.
 class CudaEvent : public Event {
  public:
   // Throws DeviceError.
@@ -80,6 +80,7 @@ class CudaStream : public Stream {
   };
   static void run_task(cudaStream_t stream, cudaError_t status, void* slot);
   bool use_device();
+  void wait_for_host_tasks();
   bool check(cudaError_t error, const char* call);
 
   const int device_;

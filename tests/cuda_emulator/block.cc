@@ -91,19 +91,24 @@ void BlockRunner::wait(State state, Place place) {
   thread.fiber->leave();
 }
 
-void BlockRunner::fail(const std::string& what) {
-  Thread& thread = threads_[static_cast<size_t>(running_)];
+// Nothing on the fiber's stack is destroyed any more: it must own nothing.
+void BlockRunner::fail(const char* what, Place first, Place second) {
+  note_failure(what, first, second);
+  for (;;) threads_[static_cast<size_t>(running_)].fiber->leave();
+}
+
+void BlockRunner::note_failure(const char* what, Place first, Place second) {
   failure_ = what;
-  failure_.append(", block ").append(name_of(blockIdx));
-  failure_.append(" thread ").append(name_of(thread.index));
-  for (;;) thread.fiber->leave();
+  for (const Place place : {first, second})
+    if (place.line != 0) failure_.append(" ").append(name_of(place));
+  failure_.append(", block ").append(name_of(blockIdx)).append(" thread ");
+  failure_.append(name_of(threads_[static_cast<size_t>(running_)].index));
 }
 
 int BlockRunner::barrier(Vote vote, int predicate, Place place) {
   if (at_barrier_ == 0) barrier_place_ = place;
   if (!(barrier_place_ == place))
-    fail("threads of one block stand at different barriers: " + name_of(barrier_place_) + " and " +
-         name_of(place));
+    fail("threads of one block stand at different barriers:", barrier_place_, place);
   votes_ = (at_barrier_ == 0 ? 0 : votes_) + (predicate != 0);
   if (++at_barrier_ < static_cast<int>(threads_.size())) {
     wait(State::kAtBarrier, place);
@@ -134,12 +139,11 @@ BlockRunner::Meeting& BlockRunner::meeting(int warp, uint32_t mask) {
 const Lanes& BlockRunner::exchange(uint32_t mask, uint64_t value, Place place) {
   const int lane = running_ % 32, warp = running_ / 32;
   if ((mask >> lane & 1) == 0)
-    fail("a lane calls a warp operation whose mask does not name it at " + name_of(place));
+    fail("a lane calls a warp operation whose mask does not name it:", place);
   Meeting& here = meeting(warp, mask);
   if (here.arrived == 0) here.place = place;
   if (!(here.place == place))
-    fail("lanes of one mask stand at different warp operations: " + name_of(here.place) + " and " +
-         name_of(place));
+    fail("lanes of one mask stand at different warp operations:", here.place, place);
   Lanes& lanes = here.lanes[here.turn];
   lanes.values[lane] = value;
   here.arrived |= 1u << lane;

@@ -47,7 +47,7 @@ class BlockRunner {
   int barrier(Vote vote, int predicate, Place place);
   const Lanes& exchange(uint32_t mask, uint64_t value, Place place);
   int lane() const { return running_ % 32; }
-  [[noreturn]] void fail(const std::string& what);
+  [[noreturn]] void fail(const char* what, Place first = {}, Place second = {});
 
  private:
   enum class State : uint8_t { kReady, kAtBarrier, kInWarp, kReturned };
@@ -71,6 +71,7 @@ class BlockRunner {
   void resume(int thread);
   void wait(State state, Place place);
   Meeting& meeting(int warp, uint32_t mask);
+  void note_failure(const char* what, Place first, Place second);
   std::string standstill() const;
 
   const std::function<void()>& kernel_;

@@ -65,6 +65,7 @@ Fiber::Fiber(void (*entry)(void*), void* argument) : entry_(entry), argument_(ar
 
 Fiber::~Fiber() {
   tsan_destroy_fiber(sanitizer_fiber_);
+  asan_allow(map_, kStackBytes + kPageBytes);  // what lies here next is no stack
   munmap(map_, kStackBytes + kPageBytes);
 }
 
