@@ -43,14 +43,14 @@ HardwareProfile full_profile() {
   profile.name = "a \"GPU\": # 1";
   profile.source = "nowhere";
   profile.device = DeviceKind::kCuda;
-  profile.storage.emplace();
+  profile.storage = HardwareProfile::Storage();
   profile.storage->read = {2.5e9, 2.25e9, 3e9};
   profile.storage->write = {1e9, 0, 0};
   profile.storage->latency_seconds = 1e-4;
   profile.storage->modes = {{"io_uring", true, 4 << 20, {2.5e9, 2.25e9, 3e9}},
                             {"threads", false, 256 << 10, {0.3e9, 0, 0}}};
   profile.host = {24'000'000'001, {40e9, 0, 0}};
-  profile.link.emplace();
+  profile.link = HardwareProfile::Link();
   profile.link->to_device = {12.1e9, 11e9, 13e9};
   profile.link->from_device = {10e9, 0, 0};
   profile.link->sharing = {1, 0.875};
