@@ -334,7 +334,8 @@ TEST_F(PackTest, OptionsThatDoNotGoTogetherAreRefused) {
       {{.asymmetric = true}, "asymmetric quantisation is for int8 and int4 weights, not for fp32"},
       {{.quantise_head = true}, "a quantised head is for"}};
   for (const auto& [options, message] : cases)
-    EXPECT_THAT(message_of<UsageError>([&] { pack(store_, options); }), HasSubstr(message));
+    EXPECT_THAT(message_of<UsageError>([&, &asked = options] { pack(store_, asked); }),
+                HasSubstr(message));
   EXPECT_FALSE(file_exists(store_));
 }
 
