@@ -129,7 +129,7 @@ class Builder {
                             " inputs take " + format_bytes(unit_bytes) + ", a segment holds " +
                             format_bytes(std::max(max_segment_bytes_, kMaxSegmentBytes)));
     }
-    int64_t pieces = ceil_div(stored_bytes(spec, format_), target_bytes);
+    int64_t pieces = std::min(units, ceil_div(stored_bytes(spec, format_), target_bytes));
     while (pieces < units && ceil_div(units, pieces) * unit_bytes > max_segment_bytes_) ++pieces;
     for (int64_t piece = 0; piece < pieces; ++piece) {
       const int64_t begin = units * piece / pieces * kPanelOutputs;
