@@ -16,7 +16,8 @@ namespace {
 
 constexpr int32_t kMostRows = 4096;
 constexpr int32_t kMostTokens = 8192;
-constexpr size_t kFinalists = 3;  // whose whole job is simulated
+constexpr size_t kFinalists = 3;         // whose whole job is simulated
+constexpr double kStorageMargin = 1.03;  // predictions are no more exact than this
 constexpr int64_t kStagingBytes = int64_t{64} << 20;
 
 // Sizes and places that plans differ in.
@@ -32,6 +33,9 @@ struct Candidate {
   Choice choice;
   RunPlan plan;
   double seconds = 0;  // of the job, estimated
+
+  // Keys and values go to storage only where that is clearly faster.
+  double cost() const { return choice.kv == Tier::kNvme ? kStorageMargin * seconds : seconds; }
 };
 
 // The segments that are not resident, as a layout of their own would have them.
@@ -72,7 +76,7 @@ class Search {
   }
 
  private:
-  static bool faster(const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; }
+  static bool faster(const Candidate& a, const Candidate& b) { return a.cost() < b.cost(); }
   const Candidate& leader() const {
     return *std::min_element(candidates_.begin(), candidates_.end(), faster);
   }
