@@ -77,22 +77,23 @@ std::unique_ptr<Tokenizer> tokenizer_of(const PackedStore& store, const LoadOpti
   return nullptr;
 }
 
-PackOptions pack_options(const RunConfig& config, const LoadOptions& options) {
-  return {.dtype = config.weights.dtype,
-          .group_size = config.weights.group_size,
-          .asymmetric = config.weights.asymmetric,
-          .quantise_head = config.weights.quantise_head,
-          .progress = options.packing};
-}
-
 }  // namespace
+
+PackOptions pack_options(const RunConfig::Weights& weights) {
+  return {.dtype = weights.dtype,
+          .group_size = weights.group_size,
+          .asymmetric = weights.asymmetric,
+          .quantise_head = weights.quantise_head};
+}
 
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
   check_runnable(config);
   if (!config.model.store.empty() && PackedStore::is_store(config.model.path))
     throw UsageError("model.store: " + config.model.path + " is a packed store already");
+  PackOptions packing = pack_options(config.weights);
+  packing.progress = options.packing;
   PackedStore store = open_or_pack(config.model.path, config.model.store, options.cache_folder,
-                                   pack_options(config, options), options.note);
+                                   packing, options.note);
   if (config.device.int8_activations && !store.format().quantised())
     throw UsageError("device.int8_activations: needs int8 or int4 weights; " + store.path() +
                      " holds " + format_name(store.format()));

@@ -8,6 +8,7 @@
 
 #include "offload/backend.h"
 #include "offload/model_runtime.h"
+#include "offload/pack.h"
 #include "offload/packed_store.h"
 #include "offload/run_config.h"
 
@@ -31,6 +32,9 @@ struct LoadedModel {
 // UsageError (the run file asks for another dtype than the store's, or for stop strings of a model
 // without a tokenizer).
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options);
+
+// How the run file wants a checkpoint packed.
+PackOptions pack_options(const RunConfig::Weights& weights);
 
 // What the run file says of memory, weights, I/O and batches. An absent host.memory becomes what
 // the machine can give now; on a CPU, device.memory bounds it too.

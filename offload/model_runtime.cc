@@ -24,7 +24,7 @@ PrefetcherOptions prefetcher_options(const RuntimeOptions& options) {
 
 }  // namespace
 
-MemoryRequest memory_request(const RuntimeOptions& options, const Device& device) {
+MemoryRequest memory_request(const RuntimeOptions& options, int64_t scratch_bytes) {
   MemoryRequest request;
   request.host_memory = options.host_memory;
   request.placement = options.placement;
@@ -35,7 +35,7 @@ MemoryRequest memory_request(const RuntimeOptions& options, const Device& device
   request.max_sequences = options.max_sequences;
   request.token_budget = options.token_budget;
   request.block_tokens = options.block_tokens;
-  request.scratch_bytes = device.scratch_bytes();
+  request.scratch_bytes = scratch_bytes;
   request.workload = options.workload;
   return request;
 }
@@ -106,8 +106,9 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                            const RuntimeOptions& options)
     : state_(std::make_unique<State>(store)) {
   State& state = *state_;
-  state.plan =
-      options.plan ? *options.plan : plan_memory(store.layout(), memory_request(options, device));
+  state.plan = options.plan
+                   ? *options.plan
+                   : plan_memory(store.layout(), memory_request(options, device.scratch_bytes()));
   state.facts.pools = state.plan.pools;
   state.facts.weights_bytes = store.layout().weights_bytes();
   state.load(device, options);

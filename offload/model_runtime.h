@@ -45,8 +45,8 @@ struct RuntimeOptions {
   Timeline* timeline = nullptr;  // gets spans of what happens, if anybody wants them
 };
 
-// What plan_memory() is asked for a run with these options.
-MemoryRequest memory_request(const RuntimeOptions& options, const Device& device);
+// What plan_memory() is asked for a run with these options. scratch_bytes: of the device.
+MemoryRequest memory_request(const RuntimeOptions& options, int64_t scratch_bytes);
 
 // Owns what a LayerScheduler works with. Errors of the constructor: InfeasibleError when the pools
 // do not fit, with the bytes of each; CheckpointError for damaged weights; IoError. Threads: one.

@@ -6,6 +6,7 @@
 #include "model/input_file.h"
 #include "model/tokenizer.h"
 #include "offload/backend.h"
+#include "offload/loaded_model.h"
 #include "offload/memory_limit.h"
 #include "offload/probe.h"
 #include "offload/rows.h"
@@ -16,15 +17,6 @@ namespace zerostream {
 namespace {
 
 constexpr double kUsableShare = 0.95;  // of a profile's memory
-
-PackOptions pack_options(const RunConfig::Weights& weights) {
-  PackOptions options;
-  options.dtype = weights.dtype;
-  options.group_size = weights.group_size;
-  options.asymmetric = weights.asymmetric;
-  options.quantise_head = weights.quantise_head;
-  return options;
-}
 
 // What will be read in the run: the store, or where it will be.
 std::string storage_path(const RunConfig& config, const std::string& cache_folder) {
@@ -107,25 +99,19 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
     throw UsageError("model.path is missing (or --set model.path=...)");
   PlannedJob job;
   job.model = plan_model(config.model.path, pack_options(config.weights));
-  MemoryRequest& memory = job.request.memory;
+  int64_t scratch_bytes = 0;
   if (options.hardware.empty()) {
     check_runnable(config);
     const Backend backend = make_backend(config.device, job.model.layout.config.vocab_size);
     job.hardware = this_machine(config, job.model.format, backend, options);
-    memory.scratch_bytes = backend.device->scratch_bytes();
+    scratch_bytes = backend.device->scratch_bytes();
   } else {
     job.hardware = read_hardware_profile(options.hardware);
     check_device(config, job.hardware);
   }
+  job.request.memory = memory_request(runtime_options(config), scratch_bytes);
   set_memory(config, job.hardware, options.hardware.empty(), job.request);
-  memory.placement = config.weights.placement;
-  memory.kv_placement = config.kv_cache.placement;
-  memory.kv_dtype = config.kv_cache.dtype;
-  memory.prefetch_depth = config.prefetch.depth.value_or(memory.prefetch_depth);
-  memory.max_sequences = config.batch.max_sequences.value_or(0);
-  memory.token_budget = config.batch.token_budget.value_or(0);
-  memory.block_tokens = config.kv_cache.block_tokens;
-  memory.workload =
+  job.request.memory.workload =
       options.workload ? *options.workload : workload_of(config, job.model.layout.config, stop);
   job.request.ranks = config.parallel.ranks;
   job.request.int8_activations = config.device.int8_activations;

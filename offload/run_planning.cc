@@ -41,7 +41,7 @@ Json predicted_json(const JobPrediction& job) {
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;
-  request.memory = memory_request(options, *model.backend.device);
+  request.memory = memory_request(options, model.backend.device->scratch_bytes());
   request.int8_activations = planning.int8_activations;
   options.plan = simple_plan(layout, request.memory);
   if (options.plan) return {};

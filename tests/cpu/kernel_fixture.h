@@ -115,12 +115,12 @@ class KvPool {
     const int64_t block = block_of(table, position);
     return number(view_.value(block, head), view_.value_scales(block, head), position, i);
   }
-  // One step of int8 at a position.
+  // One step of int8 at a position; 0 in other types.
   float key_scale(const std::vector<int32_t>& table, int64_t position, int64_t head) const {
-    return view_.key_scales(block_of(table, position), head)[slot(position)];
+    return scale(view_.key_scales(block_of(table, position), head), position);
   }
   float value_scale(const std::vector<int32_t>& table, int64_t position, int64_t head) const {
-    return view_.value_scales(block_of(table, position), head)[slot(position)];
+    return scale(view_.value_scales(block_of(table, position), head), position);
   }
 
  private:
@@ -128,6 +128,9 @@ class KvPool {
     return table.at(static_cast<size_t>(position / view_.block_tokens));
   }
   int64_t slot(int64_t position) const { return position % view_.block_tokens; }
+  float scale(const float* scales, int64_t position) const {
+    return view_.dtype == DType::kI8 ? scales[slot(position)] : 0.0f;
+  }
 
   float number(const std::byte* source, const float* scales, int64_t position, int64_t i) const {
     const int64_t cell = slot(position) * view_.head_dim + i;

@@ -100,9 +100,7 @@ TEST_F(GpuAttentionTest, WriteKv) {
                 error += std::pow(actual_kv.key(batch.tables[s], position, head, col) - key, 2);
                 power += key * key;
                 const float value = expected_kv.value(batch.tables[s], position, head, col);
-                const float step = dtype == DType::kI8
-                                       ? expected_kv.value_scale(batch.tables[s], position, head)
-                                       : 0.0f;
+                const float step = expected_kv.value_scale(batch.tables[s], position, head);
                 ASSERT_NEAR(actual_kv.value(batch.tables[s], position, head, col), value,
                             1.01f * step);
               }
