@@ -37,7 +37,10 @@ void CudaKernels::convert(const ConvertArgs& args, Stream& stream) {
 }
 
 void CudaKernels::linear(const LinearArgs& args, Stream& stream) {
-  checked(args, stream, launch_linear);
+  require(!args.int8_activations, "activations on a GPU are not quantised");
+  const bool tensor =
+      args.source.dtype != DType::kF32 && args.weight.layout == WeightLayout::kTile64;
+  checked(args, stream, tensor ? launch_linear_tensor : launch_linear);
 }
 
 void CudaKernels::write_kv(const WriteKvArgs& args, Stream& stream) {

@@ -21,7 +21,10 @@ struct SampleScratch {
 void launch_embed(const EmbedArgs& args, CudaStream& stream);
 void launch_norm(const NormArgs& args, CudaStream& stream);
 void launch_convert(const ConvertArgs& args, CudaStream& stream);
+// In fp32 arithmetic, any weight.
 void launch_linear(const LinearArgs& args, CudaStream& stream);
+// On tensor cores: a weight in tiles, a source of 16 bits.
+void launch_linear_tensor(const LinearArgs& args, CudaStream& stream);
 void launch_write_kv(const WriteKvArgs& args, CudaStream& stream);
 void launch_attention(const AttentionArgs& args, CudaStream& stream);
 void launch_sample(const SampleArgs& args, const SampleScratch& scratch, CudaStream& stream);

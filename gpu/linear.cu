@@ -3,9 +3,8 @@
 // A block computes 64 outputs, a panel, of kRows rows; both go through the inputs by tiles. Each
 // sum is made by one thread with the inputs ascending, so its bits do not depend on kRows, on the
 // other rows, or on where the weight is cut.
-#include "base/require.h"
-#include "gpu/device_code.cuh"
 #include "gpu/launchers.h"
+#include "gpu/linear_epilogue.cuh"
 
 namespace zerostream {
 namespace {
@@ -128,41 +127,6 @@ __device__ Sums<kRows> multiply(Shared<Weight::kInputs, kRows>& shared, const Li
   return sums;
 }
 
-__device__ float activate(float x, Activation activation) {
-  switch (activation) {
-    case Activation::kNone:
-      return x;
-    case Activation::kRelu:
-      return x > 0 ? x : 0;
-    case Activation::kGelu:
-      return 0.5f * x * (1 + erff(x * 0.70710678f));
-    case Activation::kGeluTanh:
-      return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-    case Activation::kSilu:
-      return __fdividef(x, 1 + expf(-x));
-  }
-  return x;
-}
-
-__device__ float with_bias(const LinearArgs& args, float sum, int64_t output) {
-  return args.bias != nullptr ? sum + args.bias[output] : sum;
-}
-
-__device__ void finish(const LinearArgs& args, int64_t row, int64_t col, float sum) {
-  float value = with_bias(args, sum, col);
-  if (args.epilogue == Epilogue::kAdd) value += row_of<float>(args.target, row)[col];
-  if (args.epilogue == Epilogue::kActivate) value = activate(value, args.activation);
-  store_at(args.target, row, col, value);
-}
-
-__device__ void finish_gated(const LinearArgs& args, int64_t row, int64_t col, float gate,
-                             float up) {
-  const int64_t output = col / kOutputs * 2 * kOutputs + col % kOutputs;
-  store_at(args.target, row, col,
-           activate(with_bias(args, gate, output), args.activation) *
-               with_bias(args, up, output + kOutputs));
-}
-
 template <typename T, typename Weight, int kRows, bool kGated>
 __global__ void __launch_bounds__(kThreads, 2)
     multiply_panel(LinearArgs args, int64_t panel_bytes) {
@@ -210,7 +174,6 @@ void launch_weight(const LinearArgs& args, CudaStream& stream) {
 // --------------------------------------------------------------------------------------------------
 
 void launch_linear(const LinearArgs& args, CudaStream& stream) {
-  require(!args.int8_activations, "activations on a GPU are not quantised");
   if (args.target.rows == 0) return;
   with_float_type(args.source.dtype, [&](auto source) {
     using T = decltype(source);

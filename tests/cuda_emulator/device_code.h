@@ -1,5 +1,5 @@
 // What kernels use of CUDA's language, for host compilers. Kernels must not need dynamic shared
-// memory or inline assembly.
+// memory, nor inline assembly but that of gpu/ptx.
 #pragma once
 
 #include <algorithm>
@@ -156,6 +156,14 @@ T atomicCAS(T* target, std::type_identity_t<T> expected, std::type_identity_t<T>
 
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+// Byte i of the result is the byte of y:x that the i-th half byte of the selector names.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const uint64_t bytes = uint64_t{y} << 32 | x;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i)
+    result |= static_cast<unsigned>(bytes >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+  return result;
+}
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline float __fdividef(float x, float y) { return x / y; }

@@ -46,10 +46,16 @@ class GpuKernelsTest : public ::testing::Test {
   const float* floats_on_device(const Matrix& matrix) {
     return reinterpret_cast<const float*>(on_device(matrix).data);
   }
-  // The view's gaps between rows are not part of the image.
+  // What lies behind the last row is not part of the image.
   TensorView on_device(const Matrix& matrix) {
     TensorView view = matrix.view();
     view.data = image(view.data, bytes_of(matrix));
+    return view;
+  }
+  // A source of linear(): behind the columns of every row lie zeros up to its stride.
+  TensorView source_on_device(const Matrix& matrix) {
+    TensorView view = matrix.view();
+    view.data = image(view.data, dtype_bytes(view.dtype, view.rows * view.row_stride));
     return view;
   }
   void read(const TensorView& device, Matrix& target) const {

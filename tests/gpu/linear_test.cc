@@ -68,7 +68,7 @@ class GpuLinearTest : public GpuKernelsTest {
                        .activation = test.activation,
                        .target = expected.view()};
     reference_.linear(args, *reference_stream_);
-    args.source = on_device(source);
+    args.source = source_on_device(source);
     args.weight = weight.view(test.layout, on_device(weight.matrix(test.layout)).data);
     args.bias = test.biased ? floats_on_device(bias) : nullptr;
     args.target = on_device(actual);
@@ -117,7 +117,8 @@ TEST_F(GpuLinearTest, ARowHasTheSameBitsInAnyCall) {
   Matrix source(DType::kBF16, 40, 200, 256), together(DType::kF32, 40, 192),
       apart(DType::kF32, 40, 192);
   source.randomise(random);
-  const TensorView sources = on_device(source), all = on_device(together), parts = on_device(apart);
+  const TensorView sources = source_on_device(source), all = on_device(together),
+                   parts = on_device(apart);
   const PackedWeight whole =
       weight.view(WeightLayout::kTile64, on_device(weight.matrix(WeightLayout::kTile64)).data);
   kernels_.linear({.source = sources, .weight = whole, .target = all}, *stream_);
@@ -170,7 +171,7 @@ TEST_F(GpuLinearTest, QuantisedWeights) {
                                .activation = Activation::kSilu,
                                .target = expected.view()};
             reference_.linear(args, *reference_stream_);
-            args.source = on_device(source);
+            args.source = source_on_device(source);
             args.weight.data = on_device(bytes);
             args.target = on_device(actual);
             kernels_.linear(args, *stream_);
