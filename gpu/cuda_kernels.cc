@@ -24,7 +24,13 @@ void checked(const Args& args, Stream& stream, void (*launch)(const Args&, CudaS
 CudaKernels::CudaKernels(CudaDevice& device, int64_t max_vocabulary)
     : max_vocabulary_(max_vocabulary),
       scores_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(float)})),
-      counts_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(int32_t)})) {}
+      counts_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(int32_t)})),
+      partials_(device.allocate(kPartialFloats * int64_t{sizeof(float)})) {}
+
+int64_t CudaKernels::device_bytes(int64_t max_vocabulary) {
+  const int64_t sampling = kSampleBlocks * max_vocabulary * int64_t{sizeof(float)};
+  return 2 * sampling + kPartialFloats * int64_t{sizeof(float)};
+}
 
 void CudaKernels::embed(const EmbedArgs& args, Stream& stream) {
   checked(args, stream, launch_embed);
@@ -48,7 +54,9 @@ void CudaKernels::write_kv(const WriteKvArgs& args, Stream& stream) {
 }
 
 void CudaKernels::attention(const AttentionArgs& args, Stream& stream) {
-  checked(args, stream, launch_attention);
+  if (!takes_tensor_attention(args)) return checked(args, stream, launch_attention);
+  check_args(args);
+  launch_attention_tensor(args, {partials_.as<float>(), kPartialFloats}, cuda_stream_of(stream));
 }
 
 void CudaKernels::sample(const SampleArgs& args, Stream& stream) {

@@ -7,16 +7,18 @@
 
 namespace zerostream {
 
-// Kernels in fp32 arithmetic for streams of CUDA devices. What they do not take yet throws
-// InternalError at the call: int8 activations, heads of more than 256 columns, sampling from more
-// than `max_vocabulary` logits.
+// Kernels for streams of CUDA devices. Products of 16-bit sources with weights in tiles, and
+// attention over cells of 8 or 16 bits, run on tensor cores; all else in fp32 arithmetic. What they
+// do not take throws InternalError at the call: int8 activations, heads of more than 256 columns,
+// sampling from more than `max_vocabulary` logits.
 //
-// Holds 256 bytes of device memory for each of max_vocabulary; the device must outlive it. No call
-// allocates, copies or waits. Only one stream at a time may sample.
+// Holds device_bytes(max_vocabulary) of device memory; the device must outlive it. No call
+// allocates, copies or waits. Only one stream at a time may sample or attend.
 class CudaKernels : public Kernels {
  public:
   // Throws what CudaDevice::allocate() does.
   CudaKernels(CudaDevice& device, int64_t max_vocabulary);
+  static int64_t device_bytes(int64_t max_vocabulary);
 
   void embed(const EmbedArgs& args, Stream& stream) override;
   void norm(const NormArgs& args, Stream& stream) override;
@@ -28,9 +30,12 @@ class CudaKernels : public Kernels {
   void accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) override;
 
  private:
+  static constexpr int64_t kPartialFloats = int64_t{4} << 20;
+
   const int64_t max_vocabulary_;
   const Buffer scores_;
   const Buffer counts_;
+  const Buffer partials_;
 };
 
 }  // namespace zerostream

@@ -18,6 +18,12 @@ struct SampleScratch {
   int64_t max_vocabulary = 0;
 };
 
+// Where attention of few rows leaves what it has of each piece of the positions.
+struct AttentionScratch {
+  float* partials = nullptr;
+  int64_t floats = 0;
+};
+
 void launch_embed(const EmbedArgs& args, CudaStream& stream);
 void launch_norm(const NormArgs& args, CudaStream& stream);
 void launch_convert(const ConvertArgs& args, CudaStream& stream);
@@ -26,7 +32,12 @@ void launch_linear(const LinearArgs& args, CudaStream& stream);
 // On tensor cores: a weight in tiles, a source of 16 bits.
 void launch_linear_tensor(const LinearArgs& args, CudaStream& stream);
 void launch_write_kv(const WriteKvArgs& args, CudaStream& stream);
+// In fp32 arithmetic, any head of at most kMaxHeadDim columns.
 void launch_attention(const AttentionArgs& args, CudaStream& stream);
+// On tensor cores: what takes_tensor_attention() says.
+void launch_attention_tensor(const AttentionArgs& args, const AttentionScratch& scratch,
+                             CudaStream& stream);
+bool takes_tensor_attention(const AttentionArgs& args);
 void launch_sample(const SampleArgs& args, const SampleScratch& scratch, CudaStream& stream);
 void launch_accumulate_softmax(const AccumulateSoftmaxArgs& args, CudaStream& stream);
 

@@ -5,8 +5,7 @@
 // ascending by 32, whatever the rows of a warp or the outputs of a block: its bits depend on
 // nothing else. Quantised weights are multiplied as the integers q - zero, which 16 bits hold
 // exactly; the scale comes in fp32 after each 32 inputs.
-#include <tensor_core.cuh>
-
+#include "gpu/fragments.cuh"
 #include "gpu/launchers.h"
 #include "gpu/linear_epilogue.cuh"
 
@@ -130,23 +129,11 @@ struct FloatWeight {
   }
 };
 
-// Four bytes of a word, less `zero`, as two pairs.
-template <typename T>
-__device__ __forceinline__ void unpack_bytes(uint32_t (&pairs)[2], uint32_t word, float zero) {
-  constexpr uint32_t kTwoTo23 = 0x4b000000;  // its last bits count ones
-  float numbers[4];
-#pragma unroll
-  for (unsigned i = 0; i < 4; ++i)
-    numbers[i] = __uint_as_float(__byte_perm(word, kTwoTo23, 0x7540 | i)) - zero;
-  pairs[0] = pack_pair<T>(numbers[0], numbers[1]);
-  pairs[1] = pack_pair<T>(numbers[2], numbers[3]);
-}
-
 template <typename T, int kBits>
 struct QuantisedWeight {
   static constexpr int kTileInputs = 512 / kBits;
 
-  // The zeros of the outputs whose words lane g reads, over the 2^23 of unpack_bytes().
+  // The zeros of the outputs whose words lane g reads, over kByteOffset.
   template <typename Cols>
   static __device__ __forceinline__ void load_zeros(float (&zeros)[Cols::kCount],
                                                     const Panel& panel, const std::byte* group) {
@@ -156,7 +143,7 @@ struct QuantisedWeight {
     for (int j = 0; j < Cols::kCount; ++j) {
       const int zero =
           panel.has_zeros ? static_cast<int>(bytes[Cols::output(j, g)]) : 1 << (kBits - 1);
-      zeros[j] = 0x1p23f + static_cast<float>(zero);
+      zeros[j] = kByteOffset + static_cast<float>(zero);
     }
   }
 
@@ -176,14 +163,13 @@ struct QuantisedWeight {
     for (int half = 0; half < 2; ++half)
 #pragma unroll
       for (int j = 0; j < Cols::kCount; ++j) {
-        uint32_t pairs[2];
         const uint32_t mask = kBits == 4 ? 0x0f0f0f0fu : 0xffffffffu;
-        unpack_bytes<T>(pairs, words[half][j] >> shift & mask, zeros[j]);
+        const uint2 pairs = unpack_bytes<T>(words[half][j] >> shift & mask, zeros[j]);
 #pragma unroll
         for (int tile = 0; tile < kRowTiles; ++tile) {
           uint32_t a[4];
           from.fragment(a, tile, half);
-          multiply_add<T>(part.of[tile][j], a, pairs);
+          multiply_add<T>(part.of[tile][j], a, {pairs.x, pairs.y});
         }
       }
     scale<kRowTiles, Cols>(sums, part, reinterpret_cast<const __half*>(group) + panel.output_begin);
