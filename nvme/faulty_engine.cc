@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "zerostream/error.h"
+
 namespace zerostream {
 namespace {
 
@@ -26,8 +28,11 @@ class FaultyEngine final : public IoEngine {
   }
 
   void submit(std::span<const IoRequest> requests) override {
+    if (faults_.refused_submission >= 0 && submissions_++ >= faults_.refused_submission)
+      throw IoError("the queue is broken", ENXIO);
     changed_.clear();
-    for (const IoRequest& request : requests) changed_.push_back(change(request));
+    for (const IoRequest& request : requests)
+      if (!happens(faults_.lost_probability)) changed_.push_back(change(request));
     engine_->submit(changed_);
   }
 
@@ -37,6 +42,7 @@ class FaultyEngine final : public IoEngine {
       const Pending& pending = pending_[completion.tag];
       free_.push_back(completion.tag);
       if (pending.error != 0) completion.result = -pending.error;
+      if (pending.flips && completion.result > 0) flip(pending.data, completion.result);
       completion.tag = pending.tag;
     }
     return count;
@@ -46,10 +52,17 @@ class FaultyEngine final : public IoEngine {
   struct Pending {
     uint64_t tag = 0;
     int error = 0;
+    std::byte* data = nullptr;
+    bool flips = false;
   };
 
+  void flip(std::byte* data, int64_t bytes) {
+    const uint64_t bit = random_() % (8 * static_cast<uint64_t>(bytes));
+    data[bit / 8] ^= std::byte{1} << (bit % 8);
+  }
+
   bool happens(double probability) {
-    return std::uniform_real_distribution<double>()(random_) < probability;
+    return probability > 0 && std::uniform_real_distribution<double>()(random_) < probability;
   }
 
   int error_of(const IoRequest& request) {
@@ -61,6 +74,7 @@ class FaultyEngine final : public IoEngine {
     if (happens(faults_.interrupted_probability)) return EINTR;
     if (happens(faults_.again_probability)) return EAGAIN;
     if (happens(faults_.broken_probability)) return EIO;
+    if (request.kind == IoRequest::Kind::kWrite && happens(faults_.full_probability)) return ENOSPC;
     return 0;
   }
 
@@ -68,7 +82,8 @@ class FaultyEngine final : public IoEngine {
   IoRequest change(IoRequest request) {
     const size_t slot = free_.back();
     free_.pop_back();
-    pending_[slot] = {request.tag, error_of(request)};
+    const bool flips = request.kind == IoRequest::Kind::kRead && happens(faults_.flip_probability);
+    pending_[slot] = {request.tag, error_of(request), request.data, flips};
     request.tag = slot;
     if (pending_[slot].error != 0) {
       request.bytes = 0;
@@ -83,6 +98,7 @@ class FaultyEngine final : public IoEngine {
   std::unique_ptr<IoEngine> engine_;
   FaultOptions faults_;
   std::mt19937_64 random_;
+  int submissions_ = 0;
   std::vector<Pending> pending_;  // by the tag that the wrapped engine sees
   std::vector<size_t> free_;
   std::vector<IoRequest> changed_;

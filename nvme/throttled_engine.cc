@@ -1,64 +1,17 @@
 #include "nvme/throttled_engine.h"
 
-#include <poll.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <random>
 #include <utility>
 #include <vector>
 
-#include "zerostream/error.h"
+#include "nvme/alarm_fd.h"
 
 namespace zerostream {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// A descriptor that becomes readable when another one does, or at a time.
-class AlarmFd {
- public:
-  explicit AlarmFd(int other) : epoll_(epoll_create1(EPOLL_CLOEXEC)), timer_(new_timer()) {
-    add(other);
-    add(timer_);
-  }
-  ~AlarmFd() {
-    close(timer_);
-    close(epoll_);
-  }
-  AlarmFd(const AlarmFd&) = delete;
-  AlarmFd& operator=(const AlarmFd&) = delete;
-
-  int fd() const { return epoll_; }
-  void set(Clock::time_point when) {
-    const auto since = when.time_since_epoch();
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
-    arm({{}, {seconds.count(), std::chrono::nanoseconds(since - seconds).count()}});
-  }
-  void clear() { arm({}); }
-  void wait() {
-    pollfd entry{epoll_, POLLIN, 0};
-    poll(&entry, 1, -1);
-  }
-
- private:
-  static int new_timer() { return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }
-  void add(int fd) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0)
-      throw IoError(std::string("cannot watch a descriptor: ") + std::strerror(errno), errno);
-  }
-  void arm(itimerspec when) { timerfd_settime(timer_, TFD_TIMER_ABSTIME, &when, nullptr); }
-
-  int epoll_;
-  int timer_;
-};
+using Clock = AlarmFd::Clock;
 
 class ThrottledEngine final : public IoEngine {
  public:

@@ -63,25 +63,17 @@ void BackgroundWriter::rethrow() const {
 }
 
 void BackgroundWriter::serve() {
+  std::vector<WriteJob> begun;
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return stopping_ || !waiting_.empty() || !queue_->idle(); });
-    while (!waiting_.empty() && failure_ == nullptr) {
-      const WriteJob job = waiting_.front();
-      waiting_.pop_front();
-      lock.unlock();
-      try {
-        start(job);
-      } catch (...) {
-        const std::lock_guard relock(mutex_);
-        failure_ = std::current_exception();
-      }
-      lock.lock();
-    }
     if (failure_ != nullptr) waiting_.clear();
-    if (stopping_ && queue_->idle()) return;
+    if (stopping_ && waiting_.empty() && queue_->idle()) return;
+    begun.swap(waiting_);
     lock.unlock();
     try {
+      for (const WriteJob& job : begun) start(job);
+      begun.clear();
       queue_->pump(true);
       lock.lock();
     } catch (...) {  // the engine is of no use any more

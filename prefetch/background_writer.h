@@ -66,7 +66,7 @@ class BackgroundWriter {
   std::optional<TransferQueue> queue_;  // the thread's
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<WriteJob> waiting_;
+  std::vector<WriteJob> waiting_;
   std::deque<Running> running_;  // the thread's; elements keep their address
   std::vector<int64_t> ended_;
   std::exception_ptr failure_;
