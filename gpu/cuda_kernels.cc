@@ -25,11 +25,12 @@ CudaKernels::CudaKernels(CudaDevice& device, int64_t max_vocabulary)
     : max_vocabulary_(max_vocabulary),
       scores_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(float)})),
       counts_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(int32_t)})),
-      partials_(device.allocate(kPartialFloats * int64_t{sizeof(float)})) {}
+      partials_(device.allocate(kPartialFloats * int64_t{sizeof(float)})),
+      row_products_(device) {}
 
 int64_t CudaKernels::device_bytes(int64_t max_vocabulary) {
   const int64_t sampling = kSampleBlocks * max_vocabulary * int64_t{sizeof(float)};
-  return 2 * sampling + kPartialFloats * int64_t{sizeof(float)};
+  return 2 * sampling + kPartialFloats * int64_t{sizeof(float)} + RowProducts::device_bytes();
 }
 
 void CudaKernels::embed(const EmbedArgs& args, Stream& stream) {
@@ -44,9 +45,12 @@ void CudaKernels::convert(const ConvertArgs& args, Stream& stream) {
 
 void CudaKernels::linear(const LinearArgs& args, Stream& stream) {
   require(!args.int8_activations, "activations on a GPU are not quantised");
-  const bool tensor =
-      args.source.dtype != DType::kF32 && args.weight.layout == WeightLayout::kTile64;
-  checked(args, stream, tensor ? launch_linear_tensor : launch_linear);
+  if (args.weight.layout == WeightLayout::kTile64 && args.source.dtype != DType::kF32)
+    return checked(args, stream, launch_linear_tensor);
+  check_args(args);
+  CudaStream& cuda_stream = cuda_stream_of(stream);
+  if (args.weight.layout == WeightLayout::kTile64 || !row_products_.multiply(args, cuda_stream))
+    launch_linear(args, cuda_stream);
 }
 
 void CudaKernels::write_kv(const WriteKvArgs& args, Stream& stream) {

@@ -4,16 +4,18 @@
 #include "base/buffer.h"
 #include "base/kernels.h"
 #include "gpu/cuda_device.h"
+#include "gpu/row_products.h"
 
 namespace zerostream {
 
 // Kernels for streams of CUDA devices. Products of 16-bit sources with weights in tiles, and
-// attention over cells of 8 or 16 bits, run on tensor cores; all else in fp32 arithmetic. What they
+// attention over cells of 8 or 16 bits, run on tensor cores, products with weights in rows in
+// cuBLASLt; all else in fp32 arithmetic. What they
 // do not take throws InternalError at the call: int8 activations, heads of more than 256 columns,
 // sampling from more than `max_vocabulary` logits.
 //
 // Holds device_bytes(max_vocabulary) of device memory; the device must outlive it. No call
-// allocates, copies or waits. Only one stream at a time may sample or attend.
+// allocates, copies or waits. Only one stream at a time may use one.
 class CudaKernels : public Kernels {
  public:
   // Throws what CudaDevice::allocate() does.
@@ -36,6 +38,7 @@ class CudaKernels : public Kernels {
   const Buffer scores_;
   const Buffer counts_;
   const Buffer partials_;
+  RowProducts row_products_;
 };
 
 }  // namespace zerostream

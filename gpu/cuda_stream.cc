@@ -81,6 +81,10 @@ bool CudaStream::check(cudaError_t error, const char* call) {
   return error == cudaSuccess;
 }
 
+void CudaStream::fail(const std::string& what) {
+  if (!what.empty()) error_ = std::make_exception_ptr(DeviceError(what));
+}
+
 bool CudaStream::use_device() { return check(cudaSetDevice(device_), "cudaSetDevice"); }
 
 void CudaStream::copy(void* target, const void* source, int64_t bytes) {

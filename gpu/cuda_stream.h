@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "base/device.h"
 
@@ -73,6 +74,14 @@ class CudaStream : public Stream {
     check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
   }
 
+  // For libraries: call(stream) enqueues work unless the stream has failed, and returns what went
+  // wrong, or "".
+  template <typename Call>
+  void enqueue(const Call& call) {
+    if (error_ != nullptr || !use_device()) return;
+    fail(call(stream_));
+  }
+
  private:
   struct Slot {
     std::atomic<bool> busy{false};
@@ -82,6 +91,7 @@ class CudaStream : public Stream {
   bool use_device();
   void wait_for_host_tasks();
   bool check(cudaError_t error, const char* call);
+  void fail(const std::string& what);
 
   const int device_;
   cudaStream_t stream_ = nullptr;

@@ -31,6 +31,8 @@ void launch_convert(const ConvertArgs& args, CudaStream& stream);
 void launch_linear(const LinearArgs& args, CudaStream& stream);
 // On tensor cores: a weight in tiles, a source of 16 bits.
 void launch_linear_tensor(const LinearArgs& args, CudaStream& stream);
+// The target of a product whose sums [rows, outputs], fp32, are there.
+void launch_epilogue(const LinearArgs& args, const TensorView& sums, CudaStream& stream);
 void launch_write_kv(const WriteKvArgs& args, CudaStream& stream);
 // In fp32 arithmetic, any head of at most kMaxHeadDim columns.
 void launch_attention(const AttentionArgs& args, CudaStream& stream);

@@ -34,10 +34,15 @@ __device__ __forceinline__ void finish(const LinearArgs& args, int64_t row, int6
   store_at(args.target, row, col, value);
 }
 
+// The gate output of column `col` of a gated target; its up output comes a panel later.
+__device__ __forceinline__ int64_t gate_output(int64_t col) {
+  return col / kPanelOutputs * 2 * kPanelOutputs + col % kPanelOutputs;
+}
+
 // Element [row, col] of the target from the sums of its gate and its up output.
 __device__ __forceinline__ void finish_gated(const LinearArgs& args, int64_t row, int64_t col,
                                              float gate, float up) {
-  const int64_t output = col / kPanelOutputs * 2 * kPanelOutputs + col % kPanelOutputs;
+  const int64_t output = gate_output(col);
   store_at(args.target, row, col,
            activate(with_bias(args, gate, output), args.activation) *
                with_bias(args, up, output + kPanelOutputs));

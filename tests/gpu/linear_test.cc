@@ -95,47 +95,19 @@ TEST_F(GpuLinearTest, Epilogues) {
   std::mt19937 random(2);
   for (const DType dtype : kFloatTypes)
     for (const DType target : kFloatTypes)
-      for (const int64_t rows : {3, 20}) {
-        for (const Activation activation :
-             {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu})
-          for (const Epilogue epilogue : {Epilogue::kActivate, Epilogue::kGated})
-            EXPECT_LT(error_of({dtype, WeightLayout::kTile64, rows, 50, 70, epilogue, activation,
-                                target, activation != Activation::kRelu},
-                               random),
-                      target == DType::kF32 ? 1e-9 : nmse_limit(target))
-                << dtype_name(dtype);
-        if (target != DType::kF32) continue;
-        EXPECT_LT(error_of({dtype, WeightLayout::kRows, rows, 50, 70, Epilogue::kAdd}, random),
-                  1e-9);
-      }
-}
-
-// However rows and outputs are cut: few rows and many go different ways.
-TEST_F(GpuLinearTest, ARowHasTheSameBitsInAnyCall) {
-  std::mt19937 random(3);
-  const Weight weight(DType::kBF16, 192, 200, random);
-  Matrix source(DType::kBF16, 40, 200, 256), together(DType::kF32, 40, 192),
-      apart(DType::kF32, 40, 192);
-  source.randomise(random);
-  const TensorView sources = source_on_device(source), all = on_device(together),
-                   parts = on_device(apart);
-  const PackedWeight whole =
-      weight.view(WeightLayout::kTile64, on_device(weight.matrix(WeightLayout::kTile64)).data);
-  kernels_.linear({.source = sources, .weight = whole, .target = all}, *stream_);
-  for (const auto& [row, rows] : {std::pair<int64_t, int64_t>{0, 1}, {1, 16}, {17, 23}})
-    for (const auto& [begin, cols] : {std::pair<int64_t, int64_t>{0, 64}, {64, 128}}) {
-      PackedWeight part = whole;
-      part.data += begin / 64 * part.panel_bytes();
-      part.outputs = cols;
-      kernels_.linear({.source = sources.row_range(row, rows),
-                       .weight = part,
-                       .target = parts.row_range(row, rows).col_range(begin, cols)},
-                      *stream_);
-    }
-  finish();
-  read(all, together);
-  read(parts, apart);
-  for (int64_t row = 0; row < 40; ++row) EXPECT_EQ(together.row_bytes(row), apart.row_bytes(row));
+      for (const WeightLayout layout : {WeightLayout::kTile64, WeightLayout::kRows})
+        for (const int64_t rows : {3, 20}) {
+          for (const Activation activation :
+               {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu})
+            for (const Epilogue epilogue : {Epilogue::kActivate, Epilogue::kGated})
+              EXPECT_LT(error_of({dtype, layout, rows, 50, 70, epilogue, activation, target,
+                                  activation != Activation::kRelu},
+                                 random),
+                        target == DType::kF32 ? 1e-9 : nmse_limit(target))
+                  << dtype_name(dtype);
+          if (target != DType::kF32) continue;
+          EXPECT_LT(error_of({dtype, layout, rows, 50, 70, Epilogue::kAdd}, random), 1e-9);
+        }
 }
 
 // Integers of any bits, scales of both signs, padding that is not clean.
@@ -149,6 +121,44 @@ std::vector<std::byte> random_quantised(const PackedWeight& weight, std::mt19937
                         group * weight.group_bytes(),
                     DType::kF16, output, static_cast<float>(random() % 201) / 1000 - 0.1f);
   return bytes;
+}
+
+// However rows and outputs are cut: few rows and many go different ways.
+TEST_F(GpuLinearTest, ARowHasTheSameBitsInAnyCall) {
+  std::mt19937 random(3);
+  const auto compare = [&](const PackedWeight& whole, int64_t cut_bytes) {
+    Matrix source(DType::kBF16, 40, 200, 256), together(DType::kF32, 40, 192),
+        apart(DType::kF32, 40, 192);
+    source.randomise(random);
+    const TensorView sources = source_on_device(source);
+    const TensorView all = on_device(together), parts = on_device(apart);
+    kernels_.linear({.source = sources, .weight = whole, .target = all}, *stream_);
+    for (const auto& [row, rows] : {std::pair<int64_t, int64_t>{0, 1}, {1, 16}, {17, 23}})
+      for (const auto& [begin, cols] : {std::pair<int64_t, int64_t>{0, 64}, {64, 128}}) {
+        PackedWeight part = whole;
+        part.data += begin / 64 * cut_bytes;
+        part.outputs = cols;
+        kernels_.linear({.source = sources.row_range(row, rows),
+                         .weight = part,
+                         .target = parts.row_range(row, rows).col_range(begin, cols)},
+                        *stream_);
+      }
+    finish();
+    read(all, together);
+    read(parts, apart);
+    for (int64_t row = 0; row < 40; ++row)
+      EXPECT_EQ(together.row_bytes(row), apart.row_bytes(row)) << dtype_name(whole.dtype);
+  };
+  const Weight weight(DType::kBF16, 192, 200, random);
+  for (const WeightLayout layout : {WeightLayout::kTile64, WeightLayout::kRows}) {
+    const PackedWeight whole = weight.view(layout, on_device(weight.matrix(layout)).data);
+    compare(whole, layout == WeightLayout::kTile64 ? whole.panel_bytes() : 64 * 200 * 2);
+  }
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    PackedWeight whole = {nullptr, dtype, WeightLayout::kTile64, 192, 200, 32, true};
+    whole.data = on_device(random_quantised(whole, random));
+    compare(whole, whole.panel_bytes());
+  }
 }
 
 TEST_F(GpuLinearTest, QuantisedWeights) {
