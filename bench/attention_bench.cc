@@ -12,6 +12,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/command_line.h"
 #include "bench/gemm_ceilings.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
@@ -149,10 +150,10 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace zerostream;
+  CLI::App app("Attention on all cores, beside reads of memory and multiply-adds in registers");
   std::vector<DType> dtypes = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8};
-  if (argc > 1) dtypes.clear();
-  for (int i = 1; i < argc; ++i)
-    if (const auto dtype = dtype_from_name(argv[i])) dtypes.push_back(*dtype);
-  for (const DType dtype : dtypes) Bench(dtype).run();
-  return 0;
+  add_dtypes(app, "dtypes", dtypes, "Of keys and values");
+  return run_bench(app, argc, argv, [&] {
+    for (const DType dtype : dtypes) Bench(dtype).run();
+  });
 }

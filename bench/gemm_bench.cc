@@ -1,6 +1,6 @@
 // Matrix multiplication on all cores beside what the machine allows, measured in the same rounds.
 //
-//   gemm_bench [rounds [setup]]      setup: 0 is the first table, and so on; default all
+//   gemm_bench [--rounds 7] [--table N]      N: 0 is the first table, and so on; default all
 //
 // The ceiling is the better of a plain oneDNN loop and the roofline: the rate of multiply-adds in
 // registers, or the rate of reads from memory where fetching the operands takes longer. The weights
@@ -12,12 +12,12 @@
 // with bf16 weights in the same rounds.
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "bench/command_line.h"
 #include "bench/gemm_ceilings.h"
 #include "bench/plain_onednn.h"
 #include "cpu/cpu_device.h"
@@ -253,11 +253,15 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace zerostream;
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
-  std::printf("%d inputs x %d outputs\n", static_cast<int>(kInputs), static_cast<int>(kOutputs));
-  const int only = argc > 2 ? std::atoi(argv[2]) : -1;
-  for (int i = 0; i < static_cast<int>(std::size(kSetups)); ++i)
-    if (kSetups[i].isa <= detect_cpu_isa() && (only < 0 || only == i))
-      Bench(kSetups[i], rounds).run();
-  return 0;
+  CLI::App app("Matrix products beside oneDNN and the machine's ceilings");
+  int rounds = 7;
+  int only = -1;
+  app.add_option("--rounds", rounds, "Rounds of each table");
+  app.add_option("--table", only, "Only this table, counted from 0");
+  return run_bench(app, argc, argv, [&] {
+    std::printf("%d inputs x %d outputs\n", static_cast<int>(kInputs), static_cast<int>(kOutputs));
+    for (int i = 0; i < static_cast<int>(std::size(kSetups)); ++i)
+      if (kSetups[i].isa <= detect_cpu_isa() && (only < 0 || only == i))
+        Bench(kSetups[i], rounds).run();
+  });
 }

@@ -18,6 +18,7 @@
 
 #include "base/buffer.h"
 #include "base/bytes.h"
+#include "bench/command_line.h"
 #include "bench/plain_uring.h"
 #include "cpu/cpu_device.h"
 #include "nvme/file.h"
@@ -38,29 +39,13 @@ struct Options {
   int rounds = 5;
 };
 
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i < count; i += 2) {
-    const std::string key = words[i];
-    const std::string value = i + 1 < count ? words[i + 1] : "";
-    const int64_t number = parse_bytes(value).value_or(0);
-    if (key != "--file" && number <= 0) throw UsageError(key + " needs a size or a number");
-    if (key == "--file")
-      options.file = value;
-    else if (key == "--size")
-      options.size = number;
-    else if (key == "--block")
-      options.block = number;
-    else if (key == "--segment")
-      options.segment = number;
-    else if (key == "--depth")
-      options.depth = static_cast<int>(number);
-    else if (key == "--rounds")
-      options.rounds = static_cast<int>(number);
-    else
-      throw UsageError("unknown option " + key);
-  }
-  return options;
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--file", options.file, "To read; else a scratch file here");
+  add_bytes(app, "--size", options.size, "Bytes of a round");
+  add_bytes(app, "--block", options.block, "Bytes of a request");
+  add_bytes(app, "--segment", options.segment, "Bytes of a fetch");
+  app.add_option("--depth", options.depth, "Requests in flight");
+  app.add_option("--rounds", options.rounds, "Rounds of all paths");
 }
 
 // A file of random bytes that is gone when it is closed.
@@ -208,12 +193,10 @@ void run(Options options) {
 }  // namespace
 }  // namespace zerostream
 
-int main(int count, char** words) {
-  try {
-    zerostream::run(zerostream::parse(count, words));
-    return 0;
-  } catch (const zerostream::Error& error) {
-    std::fprintf(stderr, "io_bench: %s\n", error.what());
-    return static_cast<int>(error.code());
-  }
+int main(int argc, char** argv) {
+  using namespace zerostream;
+  CLI::App app("Reading by each engine, beside a plain io_uring loop");
+  Options options;
+  add_options(app, options);
+  return run_bench(app, argc, argv, [&] { run(options); });
 }

@@ -2,33 +2,34 @@
 // beside the same job in fixed batches.
 //
 //   job_bench [--model DIR] [--store DIR] [--memory 900MiB] [--rows 128] [--max-sequences 32]
-//             [--token-budget 512] [--kv host|nvme] [--batches 0|1]
+//             [--token-budget 512] [--kv host|nvme] [--batches]
 //
 // Packs random weights of the model's shape into the store (once), enters a memory cgroup of
-// --memory (needs root), measures how fast the disk reads and how fast products are alone, and
-// generates for rows with prompts of 8 to 256 tokens and 8 to 128 new ones (seeded): first as a
-// job, rows joining and leaving at every pass, then (--batches 1) in batches that end before the
-// next begins, without padding. The bound of a pass is the larger of its bytes from and to disk
-// over the read ceiling and its flops over the rate of products alone; that of a job is their sum.
+// --memory (needs root), measures how fast products are alone and, before and after every job, how
+// fast the disk reads, and generates for rows with prompts of 8 to 256 tokens and 8 to 128 new ones
+// (seeded): first as a job, rows joining and leaving at every pass, then (--batches) in batches
+// that end before the next begins, without padding. The bound of a pass is the larger of its bytes
+// from and to disk over the read ceiling and its flops over the rate of products alone; that of a
+// job is their sum.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
+#include "bench/command_line.h"
+#include "bench/dummy_store.h"
 #include "bench/memory_cgroup.h"
 #include "bench/plain_uring.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
-#include "model/checkpoint.h"
 #include "offload/generator.h"
 #include "offload/memory_limit.h"
-#include "offload/pack.h"
 #include "offload/probe.h"
-#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
@@ -41,47 +42,20 @@ struct Options {
   int32_t max_sequences = 32;
   int32_t token_budget = 512;
   PlacementKind kv = PlacementKind::kHost;
-  bool batches = true;
+  bool batches = false;
 };
 
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i + 1 < count; i += 2) {
-    const std::string key = words[i], value = words[i + 1];
-    const int64_t number = parse_bytes(value).value_or(-1);
-    if (key == "--model")
-      options.model = value;
-    else if (key == "--store")
-      options.store = value;
-    else if (key == "--kv")
-      options.kv = value == "nvme" ? PlacementKind::kNvme : PlacementKind::kHost;
-    else if (number < 0)
-      throw UsageError(key + ": expected a size or a number, not '" + value + "'");
-    else if (key == "--memory")
-      options.memory = number;
-    else if (key == "--rows")
-      options.rows = static_cast<int32_t>(number);
-    else if (key == "--max-sequences")
-      options.max_sequences = static_cast<int32_t>(number);
-    else if (key == "--token-budget")
-      options.token_budget = static_cast<int32_t>(number);
-    else if (key == "--batches")
-      options.batches = number != 0;
-    else
-      throw UsageError("unknown option " + key);
-  }
-  return options;
-}
-
-PackedStore open_or_make(const Options& options) {
-  if (!PackedStore::is_store(options.store)) {
-    std::printf("packing random weights into %s\n", options.store.c_str());
-    PackOptions pack;
-    pack.dtype = DType::kBF16;
-    pack.dummy_weights = true;
-    pack_store(Checkpoint::open_config_only(options.model), options.store, pack);
-  }
-  return PackedStore::open(options.store);
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--model", options.model, "Folder with the shape's config.json");
+  app.add_option("--store", options.store, "Its store; made where it is missing");
+  add_bytes(app, "--memory", options.memory, "Limit of the cgroup");
+  app.add_option("--rows", options.rows, "Rows of the job");
+  app.add_option("--max-sequences", options.max_sequences, "Most rows of a pass");
+  app.add_option("--token-budget", options.token_budget, "Most tokens of a pass");
+  app.add_option("--kv", options.kv, "Where keys and values rest")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, PlacementKind>{
+          {"host", PlacementKind::kHost}, {"nvme", PlacementKind::kNvme}}));
+  app.add_flag("--batches", options.batches, "Then the same rows in fixed batches");
 }
 
 std::vector<GenerationRequest> make_rows(const Options& options, int64_t vocab_size) {
@@ -110,49 +84,59 @@ Workload workload_of(const std::vector<GenerationRequest>& rows) {
   return workload;
 }
 
-// Bytes per second of plain reads, and seconds of products alone.
-struct Ceilings {
-  double read = 0;
-  HardwareProfile profile;
-  DType weights = DType::kBF16;
-
-  double pass_seconds(double bytes, double flops, int64_t tokens) const {
-    constexpr int64_t kSide = 4096;  // of a product that stands for those of the pass
-    const double product = profile.gemm(weights, false).seconds(tokens, kSide, kSide);
-    const double product_flops = 2.0 * static_cast<double>(tokens * kSide * kSide);
-    return std::max(bytes / read, flops * product / product_flops);
-  }
+// What a pass moved and computed.
+struct PassWork {
+  double bytes = 0;
+  double flops = 0;
+  int64_t tokens = 0;
 };
 
-Ceilings measure(const PackedStore& store, Device& device, Kernels& kernels) {
-  constexpr int64_t kBlock = int64_t{4} << 20;
-  Ceilings ceilings;
-  ceilings.weights = store.layout().dtype;
-  const File file = File::open(store.weights_path(), {.write = false, .direct = true});
-  const int64_t bytes = std::min(file.size(), int64_t{1} << 30) / kBlock * kBlock;
-  const Buffer memory = allocate_host(16 * kBlock);
-  std::vector<double> rates;
-  for (int i = 0; i < 5; ++i)
-    rates.push_back(
-        static_cast<double>(bytes) /
-        plain_uring_seconds({.fd = file.fd(), .bytes = bytes, .depth = 16}, memory.data()));
-  std::sort(rates.begin(), rates.end());
-  ceilings.read = rates[rates.size() / 2];
-  ceilings.profile =
-      quick_profile(device, kernels, {.path = store.weights_path(), .weights = ceilings.weights});
-  return ceilings;
-}
+// What this machine allows: reads of the store, and products alone. Read again after every job,
+// because the rate of a shared disk changes.
+class Ceilings {
+ public:
+  Ceilings(const PackedStore& store, Device& device, Kernels& kernels)
+      : file_(File::open(store.weights_path(), {.write = false, .direct = true})),
+        weights_(store.layout().dtype),
+        profile_(quick_profile(device, kernels,
+                               {.path = store.weights_path(), .weights = store.layout().dtype})) {
+    read();
+  }
+
+  void read() {
+    constexpr int64_t kBlock = int64_t{4} << 20;
+    const int64_t bytes = std::min(file_.size(), int64_t{1} << 30) / kBlock * kBlock;
+    const Buffer memory = allocate_host(16 * kBlock);
+    for (int i = 0; i < 5; ++i)
+      rates_.push_back(
+          static_cast<double>(bytes) /
+          plain_uring_seconds({.fd = file_.fd(), .bytes = bytes, .depth = 16}, memory.data()));
+    std::sort(rates_.begin(), rates_.end());
+  }
+  double bytes_per_second() const { return rates_[rates_.size() / 2]; }
+
+  double seconds(const PassWork& pass) const {
+    constexpr int64_t kSide = 4096;  // of a product that stands for those of the pass
+    const double product = profile_.gemm(weights_, false).seconds(pass.tokens, kSide, kSide);
+    const double product_flops = 2.0 * static_cast<double>(pass.tokens * kSide * kSide);
+    return std::max(pass.bytes / bytes_per_second(), pass.flops * product / product_flops);
+  }
+
+ private:
+  File file_;
+  DType weights_;
+  HardwareProfile profile_;
+  std::vector<double> rates_;  // ascending
+};
 
 struct Outcome {
   double seconds = 0;
-  double bound_seconds = 0;
-  int64_t passes = 0;
+  std::vector<PassWork> passes;
   RunStatistics statistics;
 };
 
 // batch_rows > 0: as many rows begin together, and none joins before all of them ended.
-Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int64_t batch_rows,
-                 const Ceilings& ceilings) {
+Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int64_t batch_rows) {
   Outcome outcome;
   size_t given = 0;
   int64_t in_batch = 0;
@@ -170,9 +154,7 @@ Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int6
                             now.kv_bytes_written - last.kv_bytes_written);
     const int64_t tokens =
         now.prompt_tokens - last.prompt_tokens + now.generated_tokens - last.generated_tokens;
-    outcome.bound_seconds +=
-        ceilings.pass_seconds(bytes, now.flops - last.flops, std::max<int64_t>(tokens, 1));
-    ++outcome.passes;
+    outcome.passes.push_back({bytes, now.flops - last.flops, std::max<int64_t>(tokens, 1)});
     last = now;
   };
   generator.run(client, std::atomic<bool>(false));
@@ -181,26 +163,31 @@ Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int6
   return outcome;
 }
 
-void print(const char* name, const Outcome& outcome) {
+void print(const char* name, const Outcome& outcome, const Ceilings& ceilings) {
   const RunStatistics& s = outcome.statistics;
+  double bound = 0;
+  for (const PassWork& pass : outcome.passes) bound += ceilings.seconds(pass);
   std::printf(
-      "%-8s %6.1f s, %lld passes, %.1f tokens/s; bound %.1f s: ratio %.3f; waited %.1f s for "
+      "%-8s %6.1f s, %zu passes, %.1f tokens/s; bound %.1f s (reads at %.2f GB/s): ratio %.3f; "
+      "waited %.1f s for "
       "weights, %.1f s for KV (%.2f GB read, %.2f GB written); %lld rows paused\n",
-      name, outcome.seconds, static_cast<long long>(outcome.passes),
-      static_cast<double>(s.generated_tokens) / outcome.seconds, outcome.bound_seconds,
-      outcome.bound_seconds / outcome.seconds, s.stall_weights_seconds, s.stall_kv_seconds,
-      static_cast<double>(s.kv_bytes_read) / 1e9, static_cast<double>(s.kv_bytes_written) / 1e9,
-      static_cast<long long>(s.paused_rows));
+      name, outcome.seconds, outcome.passes.size(),
+      static_cast<double>(s.generated_tokens) / outcome.seconds, bound,
+      ceilings.bytes_per_second() / 1e9, bound / outcome.seconds, s.stall_weights_seconds,
+      s.stall_kv_seconds, static_cast<double>(s.kv_bytes_read) / 1e9,
+      static_cast<double>(s.kv_bytes_written) / 1e9, static_cast<long long>(s.paused_rows));
 }
 
 void run(const Options& options) {
-  const PackedStore store = open_or_make(options);
+  PackOptions pack;
+  pack.dtype = DType::kBF16;
+  const PackedStore store = open_or_pack_dummy(options.model, options.store, pack);
   std::string why;
   const std::optional<MemoryCgroup> cgroup = MemoryCgroup::enter(options.memory, &why);
   if (!cgroup) std::printf("no memory limit: %s\n", why.c_str());
   CpuDevice device{CpuDeviceOptions()};
   CpuKernels kernels(device, store.config().vocab_size);
-  const Ceilings ceilings = measure(store, device, kernels);
+  Ceilings ceilings(store, device, kernels);
   const std::vector<GenerationRequest> rows = make_rows(options, store.config().vocab_size);
 
   RuntimeOptions runtime;
@@ -209,17 +196,17 @@ void run(const Options& options) {
   runtime.token_budget = options.token_budget;
   runtime.kv_placement.kind = options.kv;
   runtime.workload = workload_of(rows);
-  std::printf("%d rows, %.0f prompt and %.0f new tokens each; read ceiling %.2f GB/s\n",
-              options.rows, runtime.workload.mean_prompt_tokens, runtime.workload.mean_new_tokens,
-              ceilings.read / 1e9);
+  std::printf("%d rows, %.0f prompt and %.0f new tokens each\n", options.rows,
+              runtime.workload.mean_prompt_tokens, runtime.workload.mean_new_tokens);
   for (const bool batches : {false, true}) {
     if (batches && !options.batches) break;
     Generator generator(store, device, kernels, nullptr, runtime);
     if (!batches)
       for (const PoolBytes& pool : generator.statistics().pools)
         std::printf("  %-18s %s\n", pool.name.c_str(), format_bytes(pool.bytes).c_str());
-    print(batches ? "batches" : "job",
-          generate(generator, rows, batches ? options.max_sequences : 0, ceilings));
+    const Outcome outcome = generate(generator, rows, batches ? options.max_sequences : 0);
+    ceilings.read();
+    print(batches ? "batches" : "job", outcome, ceilings);
     std::fflush(stdout);
   }
   if (cgroup)
@@ -231,11 +218,9 @@ void run(const Options& options) {
 }  // namespace zerostream
 
 int main(int argc, char** argv) {
-  try {
-    zerostream::run(zerostream::parse(argc, argv));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "job_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  using namespace zerostream;
+  CLI::App app("A job of mixed rows on a model that streams, beside its bound");
+  Options options;
+  add_options(app, options);
+  return run_bench(app, argc, argv, [&] { run(options); });
 }

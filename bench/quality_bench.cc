@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/command_line.h"
 #include "bench/divergence.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
@@ -39,31 +40,14 @@ struct Options {
   std::vector<std::string> texts;
 };
 
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i < count; ++i) {
-    const std::string word = words[i];
-    if (!word.starts_with("--")) {
-      options.texts.push_back(word);
-      continue;
-    }
-    if (++i == count) throw UsageError(word + " needs a value");
-    if (word == "--model")
-      options.model = words[i];
-    else if (word == "--stores")
-      options.stores = words[i];
-    else if (word == "--only")
-      options.only = words[i];
-    else if (word == "--window")
-      options.window = std::stoul(words[i]);
-    else if (word == "--tokens")
-      options.tokens = std::stoul(words[i]);
-    else
-      throw UsageError("unknown option " + word);
-  }
-  if (options.texts.empty()) throw UsageError("no TEXT is given");
-  if (options.window < 2) throw UsageError("--window: at least 2");
-  return options;
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("texts", options.texts, "Files of text to score")->required();
+  app.add_option("--model", options.model, "Checkpoint");
+  app.add_option("--stores", options.stores, "Folder of the stores that are made");
+  app.add_option("--only", options.only, "Kinds whose name has this in it");
+  app.add_option("--window", options.window, "Tokens of a context")
+      ->check(CLI::Range(size_t{2}, SIZE_MAX));
+  app.add_option("--tokens", options.tokens, "Of each text at most");
 }
 
 // A store and how it runs.
@@ -235,10 +219,9 @@ void run(const Options& options) {
 }  // namespace zerostream
 
 int main(int argc, char** argv) {
-  try {
-    zerostream::run(zerostream::parse(argc, argv));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "quality_bench: %s\n", error.what());
-    return 1;
-  }
+  using namespace zerostream;
+  CLI::App app("How far quantised weights and caches are from fp32");
+  Options options;
+  add_options(app, options);
+  return run_bench(app, argc, argv, [&] { run(options); });
 }

@@ -3,7 +3,7 @@
 //
 //   stream_bench [--model DIR] [--store DIR] [--memory 6GiB] [--rows 64] [--prompt-tokens 32]
 //   [--passes 6] [--depth N] [--placement auto|nvme] [--dtype bf16|int8|int4] [--group-size 64]
-//   [--int8-activations 0|1]
+//   [--int8-activations]
 //
 // Packs random weights of the model's shape into the store (once), enters a memory cgroup of
 // --memory (needs root), measures the ceilings, generates for --rows rows at once, with as many
@@ -20,17 +20,16 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "bench/command_line.h"
+#include "bench/dummy_store.h"
 #include "bench/gemm_ceilings.h"
 #include "bench/memory_cgroup.h"
 #include "bench/plain_onednn.h"
 #include "bench/plain_uring.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
-#include "model/checkpoint.h"
 #include "offload/generator.h"
 #include "offload/memory_limit.h"
-#include "offload/pack.h"
-#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
@@ -47,62 +46,29 @@ struct Options {
   int32_t depth = -1;
   PlacementKind placement = PlacementKind::kAuto;
   DType dtype = DType::kBF16;
-  int32_t group_size = 64;
+  std::optional<int32_t> group_size;
   bool int8_activations = false;
 };
 
-Options parse(int count, char** words) {
-  Options options;
-  for (int i = 1; i < count; i += 2) {
-    const std::string key = words[i];
-    const std::string value = i + 1 < count ? words[i + 1] : "";
-    const int64_t number = parse_bytes(value).value_or(-1);
-    if (key == "--model")
-      options.model = value;
-    else if (key == "--store")
-      options.store = value;
-    else if (key == "--placement")
-      options.placement = value == "nvme" ? PlacementKind::kNvme : PlacementKind::kAuto;
-    else if (key == "--dtype")
-      options.dtype = dtype_from_name(value).value();
-    else if (number < 0)
-      throw UsageError(key + ": expected a size or a number, not '" + value + "'");
-    else if (key == "--memory")
-      options.memory = number;
-    else if (key == "--rows")
-      options.rows = static_cast<int32_t>(number);
-    else if (key == "--prompt-tokens")
-      options.prompt_tokens = static_cast<int32_t>(number);
-    else if (key == "--passes")
-      options.passes = static_cast<int32_t>(number);
-    else if (key == "--depth")
-      options.depth = static_cast<int32_t>(number);
-    else if (key == "--group-size")
-      options.group_size = static_cast<int32_t>(number);
-    else if (key == "--int8-activations")
-      options.int8_activations = number != 0;
-    else
-      throw UsageError("unknown option " + key);
-  }
-  return options;
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--model", options.model, "Folder with the shape's config.json");
+  app.add_option("--store", options.store, "Its store; made where it is missing");
+  add_bytes(app, "--memory", options.memory, "Limit of the cgroup");
+  app.add_option("--rows", options.rows, "Rows of a pass");
+  app.add_option("--prompt-tokens", options.prompt_tokens, "Tokens of each prompt");
+  app.add_option("--passes", options.passes, "Decode passes");
+  app.add_option("--depth", options.depth, "Segments fetched ahead");
+  app.add_option("--placement", options.placement, "Where weights rest")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, PlacementKind>{
+          {"auto", PlacementKind::kAuto}, {"nvme", PlacementKind::kNvme}}));
+  add_dtype(app, "--dtype", options.dtype, "Of the store");
+  app.add_option("--group-size", options.group_size, "Inputs of a group of quantised weights");
+  app.add_flag("--int8-activations", options.int8_activations, "Multiply integers");
 }
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values.empty() ? 0 : values[values.size() / 2];
-}
-
-PackedStore open_or_make(const Options& options) {
-  if (!PackedStore::is_store(options.store)) {
-    std::printf("packing random weights into %s\n", options.store.c_str());
-    PackOptions pack;
-    pack.dtype = options.dtype;
-    if (options.dtype == DType::kI8 || options.dtype == DType::kI4)
-      pack.group_size = options.group_size;
-    pack.dummy_weights = true;
-    pack_store(Checkpoint::open_config_only(options.model), options.store, pack);
-  }
-  return PackedStore::open(options.store);
 }
 
 // What this machine allows, read before and after the run.
@@ -193,7 +159,10 @@ Passes generate(Generator& generator, const Options& options, int64_t vocab_size
 }
 
 void run(const Options& options) {
-  const PackedStore store = open_or_make(options);
+  PackOptions pack;
+  pack.dtype = options.dtype;
+  pack.group_size = options.group_size;
+  const PackedStore store = open_or_pack_dummy(options.model, options.store, pack);
   std::string why;
   const std::optional<MemoryCgroup> cgroup = MemoryCgroup::enter(options.memory, &why);
   if (!cgroup) std::printf("no memory limit: %s\n", why.c_str());
@@ -255,11 +224,9 @@ void run(const Options& options) {
 }  // namespace zerostream
 
 int main(int argc, char** argv) {
-  try {
-    zerostream::run(zerostream::parse(argc, argv));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "stream_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  using namespace zerostream;
+  CLI::App app("Passes of a large model that streams, beside the machine's ceilings");
+  Options options;
+  add_options(app, options);
+  return run_bench(app, argc, argv, [&] { run(options); });
 }
