@@ -7,17 +7,20 @@
 #include <map>
 #include <optional>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "model/input_file.h"
 #include "model/tokenizer_json.h"
 #include "model/tokenizer_parts.h"
+#include "model/utf8.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
 
+constexpr int32_t kMostExtraIds = 10000;  // T5 has 100
 constexpr std::array<const char*, 2> kSentencepieceFiles = {"tokenizer.model", "spiece.model"};
 constexpr std::array<const char*, 7> kNamedTokens = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
@@ -55,17 +58,6 @@ const TokenizerClass& find_class(std::string_view name) {
   return *std::prev(std::end(kClasses));
 }
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    lines.push_back(text.substr(begin, end - begin));
-    if (lines.back().ends_with('\r')) lines.back().pop_back();
-    begin = end + 1;
-  }
-  return lines;
-}
-
 class FolderTokenizer {
  public:
   explicit FolderTokenizer(const std::string& folder)
@@ -90,9 +82,20 @@ class FolderTokenizer {
  private:
   std::string path(const std::string& file) const { return folder_ + "/" + file; }
   bool has(const std::string& file) const { return file_exists(path(file)); }
-  std::string text_of(const std::string& file) const {
-    const InputFile input(path(file));
-    return input.read_text(0, input.size());
+  std::string text_of(const std::string& file) const { return InputFile(path(file)).read_all(); }
+
+  std::vector<std::string> lines_of(const std::string& file) const {
+    const std::string text = text_of(file);
+    if (find_invalid_utf8(text) != std::string::npos)
+      throw CheckpointError(path(file) + ": is not UTF-8");
+    std::vector<std::string> lines;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      lines.push_back(text.substr(begin, end - begin));
+      if (lines.back().ends_with('\r')) lines.back().pop_back();
+      begin = end + 1;
+    }
+    return lines;
   }
 
   Json read_object(const std::string& file) const {
@@ -134,8 +137,10 @@ class FolderTokenizer {
     const bool prefix = config().boolean("add_prefix_space", false);
     Json model = bpe_part();
     model["vocab"] = read_json_file(path("vocab.json"));
+    if (!model["vocab"].is_object())
+      throw CheckpointError(path("vocab.json") + ": not a JSON object");
     Json merges = Json::array();
-    for (const std::string& line : lines_of(text_of("merges.txt"))) {
+    for (const std::string& line : lines_of("merges.txt")) {
       if (!line.empty()) merges.push_back(line);
     }
     model["merges"] = std::move(merges);
@@ -154,7 +159,7 @@ class FolderTokenizer {
   Json from_words() {
     Json vocab = Json::object();
     size_t id = 0;
-    for (const std::string& line : lines_of(text_of("vocab.txt"))) vocab[line] = id++;
+    for (const std::string& line : lines_of("vocab.txt")) vocab[line] = id++;
     const Json accents = config_.value("strip_accents", Json());
     return {{"version", "1.0"},
             {"added_tokens", Json::array()},
@@ -219,16 +224,15 @@ class FolderTokenizer {
   // Of entries for one token the last one counts.
   void add_tokens(Json& tokenizer) const {
     Json& added = tokenizer["added_tokens"];
-    const size_t of_model = added.size();
-    for (const auto& [id, token] : listed_tokens()) added.push_back(token);
-    const size_t listed_end = added.size();
-    const auto add_special = [&](const Json& token) {
-      for (size_t i = of_model; i < listed_end; ++i) {
-        if (added[i]["content"] != token["content"]) continue;
-        added[i]["special"] = true;
-        return;
-      }
+    std::unordered_map<std::string, size_t> listed;  // where it stands among the added ones
+    for (const auto& [id, token] : listed_tokens()) {
+      listed.emplace(token["content"], added.size());
       added.push_back(token);
+    }
+    const auto add_special = [&](const Json& token) {
+      const auto found = listed.find(token["content"]);
+      if (found == listed.end()) return added.push_back(token);
+      added[found->second]["special"] = true;
     };
     for (const char* key : kNamedTokens) {
       const JsonPart part = setting(key);
@@ -245,7 +249,9 @@ class FolderTokenizer {
     }
     if (class_->family == Family::kT5) {
       const JsonPart count = config().member("extra_ids");
-      for (int32_t i = count.is_null() ? 100 : count.id(); i-- > 0;) {
+      const int32_t extra = count.is_null() ? 100 : count.id();
+      if (extra > kMostExtraIds) count.fail("is too large");
+      for (int32_t i = extra; i-- > 0;) {
         add_special(added_token_part(0, "<extra_id_" + std::to_string(i) + ">", true));
       }
     }
@@ -282,25 +288,21 @@ class FolderTokenizer {
   // The id that a token has, or gets when it is added.
   int32_t id_of(const std::string& content, const Json& tokenizer) const {
     const Json& vocab = tokenizer["model"]["vocab"];
-    if (const std::optional<int32_t> id = id_in(vocab, content)) return *id;
+    std::unordered_map<std::string, int32_t> ids;
+    if (vocab.is_array()) {
+      for (size_t id = 0; id < vocab.size(); ++id)
+        ids.emplace(vocab[id][0], static_cast<int32_t>(id));
+    } else {
+      for (const auto& [token, id] : vocab.items())
+        ids.emplace(token, JsonPart(id, path("vocab.json") + ": \"" + token + "\"").id());
+    }
+    if (const auto found = ids.find(content); found != ids.end()) return found->second;
     auto next = static_cast<int32_t>(vocab.size());
     for (const Json& token : tokenizer["added_tokens"]) {
       if (token["content"] == content) return next;
-      if (!id_in(vocab, token["content"].get<std::string>())) ++next;
+      if (!ids.contains(token["content"])) ++next;
     }
     throw CheckpointError(folder_ + ": token \"" + content + "\" is not in the vocabulary");
-  }
-
-  std::optional<int32_t> id_in(const Json& vocab, const std::string& token) const {
-    if (vocab.is_object()) {
-      const auto found = vocab.find(token);
-      if (found == vocab.end()) return std::nullopt;
-      return JsonPart(*found, path("vocab.json") + ": \"" + token + "\"").id();
-    }
-    for (size_t id = 0; id < vocab.size(); ++id) {
-      if (vocab[id][0] == token) return static_cast<int32_t>(id);
-    }
-    return std::nullopt;
   }
 
   void add_post_processor(Json& tokenizer) const {

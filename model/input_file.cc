@@ -15,6 +15,8 @@
 namespace zerostream {
 namespace {
 
+constexpr int64_t kMostTextBytes = int64_t{1} << 30;
+
 [[noreturn]] void fail(const std::string& what, const std::string& path, int error_number) {
   throw IoError("cannot " + what + " " + path + ": " + std::strerror(error_number), error_number);
 }
@@ -90,6 +92,13 @@ std::string InputFile::read_text(int64_t offset, int64_t bytes) const {
   std::string text(static_cast<size_t>(bytes), '\0');
   read(offset, text.data(), bytes);
   return text;
+}
+
+std::string InputFile::read_all() const {
+  if (size_ > kMostTextBytes)
+    throw CheckpointError(path_ + " has " + std::to_string(size_) +
+                          " bytes, too many for its kind");
+  return read_text(0, size_);
 }
 
 void refuse_git_lfs(const InputFile& file) {

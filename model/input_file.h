@@ -26,6 +26,8 @@ class InputFile {
   int64_t modified_ns() const { return modified_ns_; }           // since the epoch
   void read(int64_t offset, void* target, int64_t bytes) const;  // all of it, or throws
   std::string read_text(int64_t offset, int64_t bytes) const;
+  // All of a file that is read at once; CheckpointError for one of more than 1 GiB.
+  std::string read_all() const;
 
  private:
   InputFile() = default;

@@ -93,7 +93,7 @@ Json parse_json(std::string_view text, const std::string& source, JsonLimits lim
 
 Json read_json_file(const std::string& path, JsonLimits limits) {
   const InputFile file(path);
-  const std::string text = file.read_text(0, file.size());
+  const std::string text = file.read_all();
   if (text.starts_with(kGitLfsMagic))
     throw CheckpointError(
         path + " is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`");

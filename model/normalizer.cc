@@ -164,7 +164,10 @@ void Normalizer::add(const JsonPart& normalizer) {
 
 std::string Normalizer::operator()(std::string_view text) const {
   std::string result(text);
-  for (const auto& step : steps_) result = step(result);
+  for (const auto& step : steps_) {
+    result = step(result);
+    check_growth(text.size(), result.size());
+  }
   return result;
 }
 

@@ -13,7 +13,8 @@ namespace zerostream {
 // The "normalizer" of tokenizer.json: NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Strip, StripAccents,
 // Lowercase, BertNormalizer, ByteLevel, Prepend, Replace and sequences of them.
 //
-// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
+// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported;
+// UsageError for a text that becomes far too long.
 class Normalizer {
  public:
   explicit Normalizer(const JsonPart& normalizer);  // null: nothing is done

@@ -3,7 +3,14 @@
 #include <string>
 #include <utility>
 
+#include "model/text_edit.h"
+
 namespace zerostream {
+namespace {
+
+constexpr size_t kMostSpecials = 4096;
+
+}  // namespace
 
 PostProcessor::PostProcessor(const JsonPart& post_processor) {
   if (!post_processor.is_null()) add(post_processor);
@@ -24,6 +31,7 @@ void PostProcessor::add(const JsonPart& post_processor) {
 
 PostProcessor::Template PostProcessor::read_template(const JsonPart& part) {
   Template pieces;
+  size_t specials_count = 0;
   const JsonPart specials = part.member("special_tokens");
   for (const JsonPart& item : part.member("single").items()) {
     const JsonPart special = item.member("SpecialToken");
@@ -36,6 +44,8 @@ PostProcessor::Template PostProcessor::read_template(const JsonPart& part) {
     const JsonPart known = specials.member(special.member("id").text());
     if (known.is_null()) known.fail("is used in the template, but missing");
     for (const JsonPart& id : known.member("ids").items()) piece.ids.push_back(id.id());
+    specials_count += piece.ids.size();
+    if (specials_count > kMostSpecials) part.fail("has too many special tokens");
     pieces.push_back(std::move(piece));
   }
   return pieces;
@@ -51,11 +61,13 @@ PostProcessor::Template PostProcessor::read_cls_sep(const JsonPart& part) {
 }
 
 std::vector<int32_t> PostProcessor::operator()(std::vector<int32_t> ids) const {
+  const size_t given = ids.size();
   for (const Template& pieces : templates_) {
     std::vector<int32_t> result;
     for (const Piece& piece : pieces) {
       const std::vector<int32_t>& source = piece.is_text ? ids : piece.ids;
       result.insert(result.end(), source.begin(), source.end());
+      check_growth(given, result.size());
     }
     ids = std::move(result);
   }

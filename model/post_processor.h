@@ -11,7 +11,8 @@ namespace zerostream {
 // The "post_processor" of tokenizer.json, for single texts: TemplateProcessing, BertProcessing,
 // RobertaProcessing, ByteLevel (which changes offsets only) and sequences of them.
 //
-// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
+// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported;
+// UsageError for ids that become far too many.
 class PostProcessor {
  public:
   explicit PostProcessor(const JsonPart& post_processor);  // null: nothing is added

@@ -182,7 +182,12 @@ void PreTokenizer::add_metaspace(const JsonPart& part) {
 std::vector<std::string> PreTokenizer::operator()(std::string_view text, bool at_start) const {
   if (text.empty()) return {};
   Words words{{std::string(text)}, at_start};
-  for (const Step& step : steps_) step(words);
+  for (const Step& step : steps_) {
+    step(words);
+    size_t bytes = 0;
+    for (const std::string& word : words.list) bytes += word.size();
+    check_growth(text.size(), bytes);
+  }
   return std::move(words.list);
 }
 

@@ -15,7 +15,8 @@ namespace zerostream {
 // Whitespace, WhitespaceSplit, CharDelimiterSplit, FixedLength, UnicodeScripts, BertPreTokenizer
 // and sequences of them.
 //
-// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
+// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported;
+// UsageError for a text that becomes far too long.
 class PreTokenizer {
  public:
   explicit PreTokenizer(const JsonPart& pre_tokenizer);  // null: a text is one word

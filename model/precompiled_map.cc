@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "model/text_edit.h"
 #include "model/unicode_classes.h"
 #include "model/utf8.h"
 #include "zerostream/error.h"
@@ -100,8 +101,9 @@ void PrecompiledMap::append(std::string& result, std::string_view text) const {
 }
 
 std::string PrecompiledMap::operator()(std::string_view text) const {
+  const size_t all_bytes = text.size();
   std::string result;
-  result.reserve(text.size());
+  result.reserve(all_bytes);
   while (!text.empty()) {
     const size_t bytes = grapheme_bytes(text);
     const std::string_view grapheme = text.substr(0, bytes);
@@ -117,6 +119,7 @@ std::string PrecompiledMap::operator()(std::string_view text) const {
       }
     }
     text.remove_prefix(bytes);
+    check_growth(all_bytes, result.size());
   }
   return result;
 }

@@ -12,7 +12,8 @@ namespace zerostream {
 // Replaces beginnings of a text by what the map has for them: a double array of units over UTF-8
 // bytes, whose values point into a blob of strings that end with NUL.
 //
-// Threads: const methods from any. Errors: CheckpointError naming `where` for a damaged map.
+// Threads: const methods from any. Errors: CheckpointError naming `where` for a damaged map;
+// UsageError for a text that becomes far too long.
 class PrecompiledMap {
  public:
   // The map's bytes: size of the array in bytes (32 bits), array, blob; all little endian.

@@ -24,8 +24,10 @@ using CompileContext = std::unique_ptr<pcre2_compile_context, Freed<pcre2_compil
 using MatchContext = std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>>;
 
-constexpr uint32_t kMinMatchSteps = 10'000'000;
-constexpr size_t kMatchStepsPerByte = 32;
+// From one place of the text; real patterns take a few steps for each byte.
+constexpr uint32_t kMinMatchSteps = 200'000;
+constexpr size_t kMatchStepsPerByte = 64;
+constexpr uint32_t kMatchHeapKib = 32 * 1024;  // and 1 KiB for each byte of the text
 
 std::string error_text(int code) {
   PCRE2_UCHAR buffer[256];
@@ -64,6 +66,8 @@ class Search {
     require(context_ != nullptr && data_ != nullptr, "memory for a match");
     const size_t steps = std::min<size_t>(text.size() * kMatchStepsPerByte, UINT32_MAX);
     pcre2_set_match_limit(context_.get(), std::max(kMinMatchSteps, static_cast<uint32_t>(steps)));
+    pcre2_set_heap_limit(context_.get(), kMatchHeapKib + static_cast<uint32_t>(std::min<size_t>(
+                                                             text.size(), INT32_MAX)));
   }
 
   // The first match at or after `start`; false if there is none.

@@ -13,7 +13,8 @@ namespace zerostream {
 // PCRE2: rewritten by translate_regex() where the two differ.
 //
 // Threads: const methods from any. Errors: CheckpointError for a pattern that is wrong or not
-// supported; UsageError for a text on which the search takes more steps than its length allows.
+// supported; UsageError for a text on which the search takes more steps or memory than its length
+// allows.
 class Regex {
  public:
   struct Match {

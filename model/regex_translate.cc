@@ -15,6 +15,8 @@ constexpr std::string_view kSpaces =
     "\\t-\\r\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}"
     "\\x{3000}";
 
+constexpr size_t kMostBytes = size_t{1} << 20;
+
 constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kLongCategories = {{
     {"Letter", "L"},
     {"Mark", "M"},
@@ -64,6 +66,7 @@ class Translator {
 
   std::string run() {
     while (!at_end()) {
+      check_size();
       const char c = pattern_[position_];
       if (c == '\\') {
         escape(false);
@@ -89,6 +92,12 @@ class Translator {
   [[noreturn]] void refuse(const std::string& what) const {
     throw CheckpointError(where_ + ": pattern with " + what +
                           " is not supported: " + std::string(pattern_));
+  }
+
+  // Some sets take some thousand bytes each; PCRE2 would refuse so long a pattern in any case.
+  void check_size() const {
+    if (out_.size() > kMostBytes)
+      throw CheckpointError(where_ + ": the pattern is too long, or has too many sets");
   }
 
   void copy(size_t count) {
@@ -177,6 +186,7 @@ class Translator {
       ++position_;
     }
     while (!at_end() && pattern_[position_] != ']') {
+      check_size();
       if (pattern_[position_] == '\\') {
         escape(true);
       } else if (pattern_[position_] == '[') {

@@ -17,6 +17,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr size_t kLongestPiece = 4096;  // bytes; cutting it in two everywhere costs its square
+constexpr size_t kMostMerges = 64;      // that make a piece, on average over all bytes
+constexpr size_t kFreeMergedBytes = size_t{1} << 20;
 
 // One message of a protocol buffer, field by field.
 class MessageReader {
@@ -154,6 +156,8 @@ std::vector<Merge> find_merges(const std::vector<SpmPiece>& pieces, const std::s
   for (size_t id = 0; id < pieces.size(); ++id) {
     ids.insert_or_assign(pieces[id].text, static_cast<int32_t>(id));
   }
+  size_t bytes = 0, merged_bytes = 0;
+  for (const auto& piece : pieces) bytes += piece.text.size();
   std::vector<Merge> merges;
   for (const auto& piece : pieces) {
     const std::string_view text = piece.text;
@@ -164,6 +168,10 @@ std::vector<Merge> find_merges(const std::vector<SpmPiece>& pieces, const std::s
     for (size_t cut = 1; cut < text.size(); ++cut) {
       const auto left = ids.find(text.substr(0, cut)), right = ids.find(text.substr(cut));
       if (left == ids.end() || right == ids.end()) continue;
+      merged_bytes += text.size();
+      if (merged_bytes > kFreeMergedBytes + kMostMerges * bytes) {
+        throw CheckpointError(source + ": there are too many ways to merge its pieces");
+      }
       merges.push_back({left->first, right->first, piece.score, id, left->second, right->second});
     }
   }

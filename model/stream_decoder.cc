@@ -52,7 +52,7 @@ std::string StreamDecoder::push(int32_t id) {
   // before it, then only the token itself is open.
   const size_t open = text.size() - kReplacement.size();
   std::string ready = emitted_ < open ? text.substr(emitted_, open - emitted_) : "";
-  if (text == text_ + alone) {
+  if (alone.ends_with(kReplacement) && text == text_ + alone) {
     window_ = {id};
     text = alone;
   }

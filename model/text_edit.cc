@@ -2,7 +2,23 @@
 
 #include <string_view>
 
+#include "zerostream/error.h"
+
 namespace zerostream {
+namespace {
+
+// Unicode's longest compatibility form takes 11 times the bytes of its character, byte-level
+// characters twice those of theirs.
+constexpr size_t kMostGrowth = 32;
+constexpr size_t kFreeGrowth = 4096;  // of short texts
+
+}  // namespace
+
+void check_growth(size_t given, size_t made) {
+  if (made <= kFreeGrowth || (made - kFreeGrowth) / kMostGrowth <= given) return;
+  throw UsageError("the tokenizer makes " + std::to_string(made) +
+                   " bytes or tokens of a text of " + std::to_string(given));
+}
 
 Regex read_pattern(const JsonPart& part) {
   const JsonPart pattern = part.member("pattern");
@@ -24,6 +40,7 @@ std::function<std::string(const std::string&)> read_replacement(const JsonPart& 
       result += std::string_view(text).substr(done, match.begin - done);
       result += content;
       done = match.end;
+      check_growth(text.size(), result.size());
     }
     return result + text.substr(done);
   };

@@ -1,6 +1,7 @@
 // Edits of text that several parts of a tokenizer share.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 
@@ -8,6 +9,10 @@
 #include "model/tokenizer_json.h"
 
 namespace zerostream {
+
+// Bounds what the parts of a tokenizer make of a text, however often each of them enlarges it:
+// throws UsageError when `made` bytes or ids are out of all proportion to the `given` ones.
+void check_growth(size_t given, size_t made);
 
 // A "pattern" member: {"Regex": ...} or {"String": ...}.
 Regex read_pattern(const JsonPart& part);

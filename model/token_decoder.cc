@@ -15,6 +15,12 @@ namespace {
 
 using Tokens = std::vector<std::string>;
 
+size_t total_bytes(const Tokens& tokens) {
+  size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  return bytes;
+}
+
 std::string fuse(const Tokens& tokens, std::string_view separator = "") {
   std::string text;
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -64,12 +70,14 @@ struct Strip {
 
   Tokens operator()(Tokens tokens) const {
     for (std::string& token : tokens) {
-      for (int32_t i = 0; i < start && token.starts_with(content); ++i) {
-        token.erase(0, content.size());
+      std::string_view left = token;
+      for (int32_t i = 0; i < start && left.starts_with(content); ++i) {
+        left.remove_prefix(content.size());
       }
-      for (int32_t i = 0; i < stop && token.ends_with(content); ++i) {
-        token.erase(token.size() - content.size());
+      for (int32_t i = 0; i < stop && left.ends_with(content); ++i) {
+        left.remove_suffix(content.size());
       }
+      token = std::string(left);
     }
     return tokens;
   }
@@ -199,7 +207,7 @@ void TokenDecoder::add(const JsonPart& decoder) {
       return tokens;
     });
   } else if (type == "Strip") {
-    steps_.emplace_back(Strip{decoder.member("content").text(), decoder.member("start").id(),
+    steps_.emplace_back(Strip{not_empty(decoder.member("content")), decoder.member("start").id(),
                               decoder.member("stop").id()});
   } else {
     decoder.fail_type();
@@ -207,7 +215,11 @@ void TokenDecoder::add(const JsonPart& decoder) {
 }
 
 std::string TokenDecoder::operator()(std::vector<std::string> tokens) const {
-  for (const auto& step : steps_) tokens = step(std::move(tokens));
+  const size_t given = total_bytes(tokens) + tokens.size();
+  for (const auto& step : steps_) {
+    tokens = step(std::move(tokens));
+    check_growth(given, total_bytes(tokens));
+  }
   return fuse(tokens, separator_);
 }
 

@@ -12,7 +12,8 @@ namespace zerostream {
 // The "decoder" of tokenizer.json: ByteLevel, Metaspace, WordPiece, BPEDecoder, CTC, Replace,
 // ByteFallback, Fuse, Strip and sequences of them.
 //
-// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported.
+// Threads: const methods from any. Errors: CheckpointError naming a kind that is not supported;
+// UsageError for tokens whose text becomes far too long.
 class TokenDecoder {
  public:
   explicit TokenDecoder(const JsonPart& decoder);  // null: tokens with spaces between them

@@ -38,7 +38,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
   }
   if (path.ends_with(".model")) {
     const InputFile file(path);
-    const SpmModel model = read_spm_model(file.read_text(0, file.size()), path);
+    const SpmModel model = read_spm_model(file.read_all(), path);
     return make_tokenizer(spm_tokenizer_json(model, {}, path), Json(), path);
   }
   if (!is_gguf(path)) return make_tokenizer(read_json_file(path), Json(), path);

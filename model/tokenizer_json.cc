@@ -2,18 +2,22 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
+#include "model/utf8.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
 
 const Json kNull;
+constexpr size_t kLongestKey = 80;  // that messages show whole
 
 std::string joined(const std::string& where, std::string_view key) {
   const bool top = where.empty() || where.ends_with(": ");
-  return where + (top ? "" : ".") + std::string(key);
+  std::string result = where + (top ? "" : ".");
+  if (key.size() <= kLongestKey) return result.append(key);
+  size_t end = 0;
+  while (end < kLongestKey) end += utf8_at(key, end).bytes;
+  return result.append(key.substr(0, end)).append("...");
 }
 
 }  // namespace
@@ -52,7 +56,7 @@ std::string JsonPart::text(std::string_view key, std::string_view otherwise) con
 }
 
 int32_t JsonPart::id() const {
-  constexpr int64_t kHighest = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kHighest = int64_t{1} << 30;
   // An unsigned number beyond int64_t reads as negative.
   const int64_t id = value_->is_number_integer() ? value_->get<int64_t>() : -1;
   if (id < 0 || id > kHighest) fail("must be a token id");

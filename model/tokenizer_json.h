@@ -28,7 +28,7 @@ class JsonPart {
   std::string type() const { return member("type").text(); }
   bool boolean(std::string_view key, bool otherwise) const;  // otherwise: missing or null
   std::string text(std::string_view key, std::string_view otherwise) const;
-  int32_t id() const;  // 0 .. 2^31 - 1
+  int32_t id() const;  // 0 .. 2^30: what follows it is an id, too
 
   [[noreturn]] void fail(const std::string& problem) const;
   // For a "type" that is not supported.
