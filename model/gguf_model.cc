@@ -65,6 +65,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kLayerNa
      {"ffn_up.", "mlp.up_proj."},
      {"ffn_down.", "mlp.down_proj."}}};
 constexpr std::string_view kRopeDivisors = "rope_freqs.weight";
+constexpr int64_t kMostRopeDivisors = 1 << 16;
 
 template <size_t N>
 std::optional<std::string> renamed(
@@ -95,6 +96,9 @@ std::string type_text(uint32_t type) {
 
 Json tensor_values(const InputFile& file, const CheckpointTensor& tensor) {
   const auto count = element_count(tensor.shape).value_or(0);
+  if (count > kMostRopeDivisors)
+    throw CheckpointError(file.path() + ": tensor " + tensor.name + " " + shape_text(tensor.shape) +
+                          ": more than " + std::to_string(kMostRopeDivisors) + " divisors");
   std::vector<std::byte> bytes(static_cast<size_t>(tensor.bytes));
   file.read(tensor.offset, bytes.data(), tensor.bytes);
   std::vector<float> values(static_cast<size_t>(count));

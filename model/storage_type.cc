@@ -102,6 +102,7 @@ std::optional<StorageType> storage_type_from_name(std::string_view name) {
 }
 
 void decode_elements(StorageType type, const std::byte* source, int64_t count, float* target) {
+  if (count == 0) return;  // then the pointers may be null
   switch (type) {
     case StorageType::kF32:
       std::memcpy(target, source, static_cast<size_t>(count) * sizeof(float));

@@ -45,10 +45,7 @@ std::string path_in(const std::string& folder, std::string_view name) {
   return (std::filesystem::path(folder) / name).string();
 }
 
-std::string read_text_file(const std::string& path) {
-  const InputFile file(path);
-  return file.read_text(0, file.size());
-}
+std::string read_text_file(const std::string& path) { return InputFile(path).read_all(); }
 
 void make_folder(const std::string& folder) {
   std::error_code error;
