@@ -235,9 +235,9 @@ std::string storage_text(const HardwareProfile::Storage& storage) {
   text += "  latency_seconds: " + show(storage.latency_seconds) + "\n";
   if (!storage.modes.empty()) text += "  modes:\n";
   for (const auto& mode : storage.modes)
-    text += "    - {engine: " + mode.engine + ", direct: " + (mode.direct ? "true" : "false") +
-            ", block_size: " + std::to_string(mode.block_size) + ", rate: " + show(mode.rate) +
-            "}\n";
+    text +=
+        "    - {engine: " + quoted(mode.engine) + ", direct: " + (mode.direct ? "true" : "false") +
+        ", block_size: " + std::to_string(mode.block_size) + ", rate: " + show(mode.rate) + "}\n";
   return text + sharing_text(storage.sharing);
 }
 

@@ -3,18 +3,21 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
-#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
 #include <sstream>
+#include <unordered_set>
 
+#include "model/utf8.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
+
+constexpr size_t kMostBytes = size_t{1} << 20;
 
 template <typename T>
 std::optional<T> whole_number(const std::string& text) {
@@ -64,13 +67,13 @@ class TreeBuilder : public YAML::EventHandler {
     check(mark, tag, anchor);
     open(mark)->is_sequence = true;
   }
-  void OnSequenceEnd() override { open_.pop_back(); }
+  void OnSequenceEnd() override { close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
     check(mark, tag, anchor);
     open(mark)->is_map = true;
   }
-  void OnMapEnd() override { open_.pop_back(); }
+  void OnMapEnd() override { close(); }
 
   std::string place(const YAML::Mark& mark) const {
     return source_ + ":" + std::to_string(mark.line + 1);
@@ -82,10 +85,9 @@ class TreeBuilder : public YAML::EventHandler {
            open_.back()->keys.size() == open_.back()->items.size();
   }
   void add_key(const YAML::Mark& mark, const std::string& name) {
-    std::vector<std::string>& keys = open_.back()->keys;
-    if (std::find(keys.begin(), keys.end(), name) != keys.end())
+    if (!keys_.back().insert(name).second)
       throw UsageError(place(mark) + ": key \"" + name + "\" is given twice");
-    keys.push_back(name);
+    open_.back()->keys.push_back(name);
   }
   YamlNode* add(const YAML::Mark& mark, Json scalar) {
     refuse(expects_key(), mark, "keys must be names");
@@ -95,7 +97,14 @@ class TreeBuilder : public YAML::EventHandler {
     node->scalar = std::move(scalar);
     return node;
   }
-  YamlNode* open(const YAML::Mark& mark) { return open_.emplace_back(add(mark, nullptr)); }
+  YamlNode* open(const YAML::Mark& mark) {
+    keys_.emplace_back();
+    return open_.emplace_back(add(mark, nullptr));
+  }
+  void close() {
+    keys_.pop_back();
+    open_.pop_back();
+  }
   void check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
     refuse(anchor != 0, mark, "anchors are not supported");
     refuse(!tag.empty() && tag != "?" && tag != "!", mark, "tags are not supported");
@@ -107,6 +116,7 @@ class TreeBuilder : public YAML::EventHandler {
   std::string source_;
   YamlNode root_;
   std::vector<YamlNode*> open_;  // from the root to the innermost; parents do not grow meanwhile
+  std::vector<std::unordered_set<std::string>> keys_;  // of those so far
 };
 
 }  // namespace
@@ -120,6 +130,9 @@ Json YamlNode::json() const {
 }
 
 YamlNode parse_yaml(const std::string& text, const std::string& source) {
+  if (text.size() > kMostBytes) throw UsageError(source + " has more than 1 MiB");
+  if (const size_t at = find_invalid_utf8(text); at != std::string::npos)
+    throw UsageError(source + " is not UTF-8 at byte " + std::to_string(at));
   TreeBuilder builder(source);
   std::istringstream stream(text);
   try {
@@ -138,7 +151,9 @@ YamlNode read_yaml(const std::string& path, const std::string& what) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream.good() || std::filesystem::is_directory(path))
     throw UsageError(path + ": " + what + " cannot be read");
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  std::string text(kMostBytes + 1, '\0');
+  stream.read(text.data(), std::ssize(text));
+  text.resize(static_cast<size_t>(stream.gcount()));
   return parse_yaml(text, path);
 }
 

@@ -22,7 +22,8 @@ struct YamlNode {
 
 // One document. `source` names it in messages. Plain scalars are read by the core schema, numbers
 // in decimal only. Throws UsageError with source and line: bad syntax, keys given twice, several
-// documents, anchors, aliases and tags.
+// documents, anchors, aliases and tags; more than 1 MiB;
+// text that is not UTF-8.
 YamlNode parse_yaml(const std::string& text, const std::string& source);
 // The same of a file; `what` it is ("the run file") for the UsageError when it cannot be read.
 YamlNode read_yaml(const std::string& path, const std::string& what);
