@@ -35,10 +35,21 @@ int count_cuda_devices() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
+std::string why_no_cuda_device() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0) return "";
+  cudaGetLastError();
+  const cudaError_t shown = error == cudaSuccess ? cudaErrorNoDevice : error;
+  std::string text = cudaGetErrorName(shown);
+  return text.append(" (").append(cudaGetErrorString(shown)).append(")");
+}
+
 CudaDevice::CudaDevice(int device) : device_(device) {
   if (device < 0 || device >= count_cuda_devices())
     throw DeviceError("there is no GPU " + std::to_string(device) + ": the driver shows " +
-                      std::to_string(count_cuda_devices()));
+                      std::to_string(count_cuda_devices()) +
+                      (count_cuda_devices() > 0 ? std::string() : ": " + why_no_cuda_device()));
   cudaDeviceProp properties;
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties", device);
   description_ = describe(properties, device);
@@ -46,6 +57,13 @@ CudaDevice::CudaDevice(int device) : device_(device) {
 
 void CudaDevice::make_current() const {
   check_cuda(cudaSetDevice(device_), "cudaSetDevice", device_);
+}
+
+DeviceMemory CudaDevice::memory() const {
+  make_current();
+  size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo", device_);
+  return {.free = static_cast<int64_t>(free), .total = static_cast<int64_t>(total)};
 }
 
 // CUDA promises 256 bytes of alignment.

@@ -4,11 +4,14 @@
 #include <string>
 
 #include "base/device.h"
+#include "base/device_module.h"
 
 namespace zerostream {
 
 // GPUs that can be used now; 0 without a driver.
 int count_cuda_devices();
+// Why there are none; empty where there are some.
+std::string why_no_cuda_device();
 
 // Streams are CudaStreams, events CudaEvents. Streams never wait for each other but by events.
 class CudaDevice : public Device {
@@ -24,18 +27,22 @@ class CudaDevice : public Device {
   // Zeroed, locked, on huge pages where the host has them.
   Buffer allocate_pinned(int64_t bytes) override;
   bool shares_host_memory() const override { return false; }
-  int64_t scratch_bytes() const override { return 0; }
+  int64_t scratch_bytes() const override { return scratch_bytes_; }
   std::unique_ptr<Stream> make_compute_stream() override;
   std::unique_ptr<Stream> make_copy_stream() override;
   std::unique_ptr<Event> make_event() override;
 
   int number() const { return device_; }
+  DeviceMemory memory() const;
+  // What kernels hold of the device's memory.
+  void set_scratch_bytes(int64_t bytes) { scratch_bytes_ = bytes; }
 
  private:
   void make_current() const;
 
   const int device_;
   std::string description_;
+  int64_t scratch_bytes_ = 0;
 };
 
 }  // namespace zerostream

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/fill_zero.h"
+
 namespace zerostream {
 
 // Shapes of all views; offsets follow from their order.
@@ -48,6 +50,7 @@ Activations::Activations(const ModelConfig& config, DType compute, int64_t max_t
                          int64_t max_logit_rows, Device& device) {
   const Plan plan(config, compute, max_tokens, max_logit_rows);
   memory_ = device.allocate(plan.bytes());
+  if (!device.shares_host_memory()) fill_zero(device, memory_);
   std::byte* next = memory_.data();
   for (const Plan::Entry& entry : plan.entries) {
     this->*entry.view = {next, entry.dtype, entry.rows, entry.cols, entry.row_stride()};

@@ -1,18 +1,83 @@
 #include "offload/backend.h"
 
+#include <dlfcn.h>
+
+#include "base/bytes.h"
 #include "cpu/cache_flush.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
+#include "offload/module_loader.h"
+#include "zerostream/error.h"
 
 namespace zerostream {
+namespace {
 
-Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+constexpr const char* kCudaModule = "libzerostream_cuda.so";
+constexpr const char* kCudaDriver = "libcuda.so.1";
+
+const DeviceModule& usable_cuda(const std::string& path) {
+  const DeviceModule& module = load_device_module(path, kCudaModule);
+  const std::string why = module.why_unusable();
+  if (!why.empty()) throw DeviceError("the CUDA runtime finds no GPU: " + why);
+  return module;
+}
+
+bool has_cuda(const RunConfig::Device& config) {
+  if (config.module.empty()) {  // without a driver the module need not be loaded
+    void* driver = dlopen(kCudaDriver, RTLD_LAZY | RTLD_LOCAL);
+    if (driver == nullptr) return false;
+    dlclose(driver);
+  }
+  try {
+    usable_cuda(config.module);
+    return true;
+  } catch (const DeviceError&) {
+    return false;
+  }
+}
+
+Backend make_cuda_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+  if (config.int8_activations)
+    throw UsageError("device.int8_activations: cuda devices have no products of int8 activations");
+  const DeviceModule& module = [&]() -> const DeviceModule& {
+    try {
+      return usable_cuda(config.module);
+    } catch (const DeviceError& error) {
+      throw DeviceError("device.type: cuda cannot run here: " + std::string(error.what()) +
+                        " (see zerostream doctor)");
+    }
+  }();
+  Backend backend;
+  backend.device = module.make_device();
+  backend.kernels = module.make_kernels(*backend.device, max_vocabulary);
+  backend.free_bytes = module.memory(*backend.device).free + backend.device->scratch_bytes();
+  return backend;
+}
+
+Backend make_cpu_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.threads = config.threads});
   auto kernels = std::make_unique<CpuKernels>(*device, max_vocabulary);
   return {std::move(device), std::move(kernels)};
 }
 
+}  // namespace
+
+Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+  const bool cuda = config.type ? *config.type == DeviceKind::kCuda
+                                : !config.int8_activations && has_cuda(config);
+  return cuda ? make_cuda_backend(config, max_vocabulary)
+              : make_cpu_backend(config, max_vocabulary);
+}
+
 std::string describe_processor() { return CpuDevice().description(); }
+
+std::string describe_gpu(const std::string& module_path) {
+  const DeviceModule& module = usable_cuda(module_path);
+  const std::unique_ptr<Device> device = module.make_device();
+  const DeviceMemory memory = module.memory(*device);
+  return device->description() + ", " + format_bytes(memory.free) + " of " +
+         format_bytes(memory.total) + " free";
+}
 
 void flush_host_caches(const std::byte* data, int64_t bytes) { flush_from_caches(data, bytes); }
 

@@ -15,13 +15,20 @@ namespace zerostream {
 struct Backend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Kernels> kernels;
+  int64_t free_bytes = 0;  // of a device with memory of its own: what it could give when made
 };
 
-// `max_vocabulary`: most logits of a row. Throws DeviceError where this machine cannot run it.
+// `max_vocabulary`: most logits of a row. Without a device.type: a GPU where one can be used and
+// has what the config asks for, else the CPU. Throws DeviceError where this machine cannot run it,
+// and says where it looked for what is missing.
 Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary);
 
 // The processor in one line. Throws DeviceError that names what it lacks.
 std::string describe_processor();
+
+// The GPU that cuda runs would use, in one line. Throws DeviceError that says what is missing, and
+// where it was looked for. `module`: as device.module of the run file.
+std::string describe_gpu(const std::string& module);
 
 // Drops host memory from the processor's caches, so that what is measured next comes from memory.
 void flush_host_caches(const std::byte* data, int64_t bytes);

@@ -14,7 +14,8 @@
 namespace zerostream {
 
 // Finds rows of one embedding table: in memory where its segments are resident, else by reading
-// just these rows. Threads: one.
+// just these rows. For a device with memory of its own, rows from elsewhere are gathered in pinned
+// memory and copied. Threads: one.
 class EmbeddingReader {
  public:
   // role: kTokenEmbedding or kPositionEmbedding. References must outlive this; `prefetcher` may be
@@ -22,7 +23,8 @@ class EmbeddingReader {
   EmbeddingReader(MatrixRole role, const PackedStore& store, const ResidentWeights& resident,
                   const File& weights, Prefetcher* prefetcher, int64_t max_rows, Device& device);
   bool exists() const { return !runs_.empty(); }
-  // Bytes that the constructor allocates for rows that are read.
+  // Bytes that the constructor allocates for rows that are read; on a device with memory of its own
+  // as much again of pinned host memory.
   static int64_t staging_bytes(MatrixRole role, const ModelLayout& layout,
                                const std::vector<bool>& resident, int64_t max_rows);
 
@@ -30,12 +32,15 @@ class EmbeddingReader {
   // until the next call.
   EmbeddingRows locate(std::span<const int32_t> ids, int64_t id_offset,
                        std::vector<RowRequest>& requests);
+  // Copies the rows that were not on the device, when they have been read.
+  void upload(Stream& stream);
 
  private:
   struct Run {
     int64_t begin, end;     // rows of the table
     int64_t file_offset;    // of row `begin`
-    const std::byte* data;  // of row `begin`, null if not resident
+    const std::byte* data;  // of row `begin` in device memory, null if not resident
+    const std::byte* host;  // of row `begin` in host memory beside the device, null if not there
   };
   const Run& run_of(int64_t row) const;
 
@@ -43,7 +48,9 @@ class EmbeddingReader {
   std::vector<Run> runs_;
   DType dtype_ = DType::kF32;
   int64_t row_bytes_ = 0;
-  Buffer staging_;
+  Buffer staging_;      // of rows that are read: device memory, or pinned
+  Buffer device_rows_;  // the same on a device with memory of its own
+  int64_t staged_bytes_ = 0;
   std::vector<int64_t> byte_offsets_;
 };
 

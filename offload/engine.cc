@@ -31,6 +31,12 @@ RunConfig engine_config(const EngineOptions& options) {
   return config;
 }
 
+RuntimeOptions engine_options(const RunConfig& config, const Backend& backend) {
+  RuntimeOptions options = runtime_options(config);
+  fit_options(backend, options);
+  return options;
+}
+
 // A prompt as a row of a file would say it, so that both are checked by the same rules.
 Json row_fields(const Prompt& prompt) {
   Json fields = Json::object();
@@ -93,7 +99,7 @@ struct Engine::State {
                                     },
                                 .packing = [](int64_t, int64_t) {}})),
         generator(model.store, *model.backend.device, *model.backend.kernels, model.tokenizer.get(),
-                  runtime_options(config)),
+                  engine_options(config, model.backend)),
         context{.tokenizer = model.tokenizer.get(),
                 .vocab_size = model.store.config().vocab_size,
                 .sampling = model.sampling,

@@ -21,11 +21,17 @@ void add_step(Timeline& timeline, std::string_view what, int32_t layer, Timeline
   timeline.add(Track::kCompute, shown, when.begin_ns, when.end_ns);
 }
 
+bool has_penalties(const SamplingNumbers& numbers) {
+  return numbers.repetition_penalty != 1 || numbers.presence_penalty != 0 ||
+         numbers.frequency_penalty != 0;
+}
+
 }  // namespace
 
 LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleOptions& options,
                                int64_t max_tokens, int64_t max_logit_rows)
     : parts_(parts),
+      own_memory_(!parts.device->shares_host_memory()),
       options_(options),
       schedule_(make_schedule(parts.store->segments(), options)),
       stream_(parts.device->make_compute_stream()),
@@ -38,6 +44,7 @@ LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleO
                   parts.prefetcher, max_tokens, *parts.device),
       position_rows_(MatrixRole::kPositionEmbedding, *parts.store, *parts.resident, *parts.weights,
                      parts.prefetcher, max_tokens, *parts.device),
+      arrays_(*parts.device, parts.array_bytes),
       tickets_(schedule_.prologue.size() + 1),
       digest_checked_(parts.store->segments().size(), false) {
   const size_t rope_elements = max_tokens * parts.store->config().rope.inverse_frequencies.size();
@@ -70,27 +77,12 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
   const int64_t begin_ns = timeline_now_ns();
   kv_stall_seconds_ += note_wait("KV memory", parts_.kv->begin_pass(batch.sequences));
   set_micro_batches(parts_.kv->micro_batches());
-  const auto fetch = [this](const Step& step) {
-    const Segment& segment = parts_.store->segments()[step.segment];
-    tickets_[next_submitted_++ % tickets_.size()] =
-        parts_.prefetcher->submit({.file = parts_.weights,
-                                   .offset = segment.offset,
-                                   .bytes = segment.bytes,
-                                   .name = segment.name});
-  };
-  if (!started_) std::for_each(schedule_.prologue.begin(), schedule_.prologue.end(), fetch);
+  if (!started_)
+    for (const Step& step : schedule_.prologue) fetch(step);
   started_ = true;
 
-  fill_rope_tables(batch);
-  scores_.assign(batch.scored_rows.size(), SoftmaxState());
-  forward_.begin({static_cast<int64_t>(batch.tokens.size()),
-                  rope_cos_.data(),
-                  rope_sin_.data(),
-                  batch.logit_rows.data(),
-                  static_cast<int64_t>(batch.logit_rows.size()),
-                  {batch.scored_rows.data(), batch.score_targets.data(), scores_.data(),
-                   static_cast<int64_t>(scores_.size())},
-                  parts_.int8_activations});
+  const size_t logit_rows = batch.logit_rows.size();
+  put_arrays(batch, {rows, logit_rows}, {results, logit_rows});
   for (const Step& step : schedule_.pass) {
     switch (step.kind) {
       case StepKind::kFetch:
@@ -103,7 +95,7 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
         apply(step);
         break;
       case StepKind::kWriteKv:
-        forward_.write_kv(step.layer, parts_.kv->layer(step.layer), parts_.kv->sequences());
+        forward_.write_kv(step.layer, parts_.kv->layer(step.layer), sequences_);
         break;
       case StepKind::kFetchKv:
         parts_.kv->fetch(step.layer, step.micro_batch);
@@ -120,15 +112,84 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
         break;
     }
   }
-  const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
   if (logit_rows > 0) {
-    parts_.kernels->sample({activations_.logits.row_range(0, logit_rows), rows, results}, *stream_);
+    parts_.kernels->sample(sample_, *stream_);
+    arrays_.download(sample_.results, std::span(results, logit_rows), *stream_);
     note_when_finished("sample");
   }
+  arrays_.download(states_, std::span(scores_), *stream_);
   stream_->record(*done_);
   done_->wait();
+  arrays_.finish();
   parts_.kv->end_pass();
   note_pass(batch, begin_ns);
+}
+
+void LayerScheduler::fetch(const Step& step) {
+  const Segment& segment = parts_.store->segments()[step.segment];
+  FetchRequest request{.file = parts_.weights,
+                       .offset = segment.offset,
+                       .bytes = segment.bytes,
+                       .name = segment.name};
+  if (own_memory_) {
+    request.source = parts_.resident->host_segment(step.segment);
+    if (!digest_checked_[step.segment] && request.source == nullptr)
+      request.digest = segment.digest;
+    digest_checked_[step.segment] = true;
+  }
+  tickets_[next_submitted_++ % tickets_.size()] = parts_.prefetcher->submit(request);
+}
+
+// Brings what kernels read of the pass to where they can, and begins it.
+void LayerScheduler::put_arrays(const PassBatch& batch, std::span<const SampleRow> rows,
+                                std::span<SampleResult> results) {
+  fill_rope_tables(batch);
+  scores_.assign(batch.scored_rows.size(), SoftmaxState());
+  const size_t rope = batch.tokens.size() * parts_.store->config().rope.inverse_frequencies.size();
+  if (own_memory_) arrays_.begin(array_bytes(batch, rows));
+  sequences_ = arrays_.put(parts_.kv->sequences(), parts_.kv->layer(0).block_tokens);
+  states_ = arrays_.put(std::span(scores_));
+  forward_.begin(
+      {static_cast<int64_t>(batch.tokens.size()),
+       arrays_.put(std::span(rope_cos_).first(rope)),
+       arrays_.put(std::span(rope_sin_).first(rope)),
+       arrays_.put(std::span(batch.logit_rows)),
+       static_cast<int64_t>(batch.logit_rows.size()),
+       {arrays_.put(std::span(batch.scored_rows)), arrays_.put(std::span(batch.score_targets)),
+        states_, static_cast<int64_t>(scores_.size())},
+       parts_.int8_activations});
+  sample_ = {activations_.logits.row_range(0, static_cast<int64_t>(rows.size())), put_rows(rows),
+             arrays_.put(results)};
+  arrays_.upload(*stream_);
+}
+
+const SampleRow* LayerScheduler::put_rows(std::span<const SampleRow> rows) {
+  if (!own_memory_) return rows.data();
+  placed_rows_.assign(rows.begin(), rows.end());
+  for (SampleRow& row : placed_rows_) {
+    if (!has_penalties(row.numbers)) row.num_tokens = 0;  // nobody looks at them
+    row.tokens = arrays_.put(std::span(row.tokens, row.num_tokens));
+    row.banned = arrays_.put(std::span(row.banned, row.num_banned));
+  }
+  return arrays_.put(std::span(placed_rows_));
+}
+
+int64_t LayerScheduler::array_bytes(const PassBatch& batch, std::span<const SampleRow> rows) const {
+  const auto size = [](int64_t count, size_t bytes) {
+    return DeviceArrays::padded(count * static_cast<int64_t>(bytes));
+  };
+  const auto tokens = std::ssize(batch.tokens), scored = std::ssize(batch.scored_rows);
+  const auto count = std::ssize(rows);
+  const auto rope = std::ssize(parts_.store->config().rope.inverse_frequencies);
+  int64_t bytes =
+      DeviceArrays::sequence_bytes(parts_.kv->sequences(), parts_.kv->layer(0).block_tokens) +
+      2 * size(tokens * rope, sizeof(float)) + 2 * size(tokens, sizeof(int64_t)) +
+      2 * size(scored, sizeof(int32_t)) + size(scored, sizeof(SoftmaxState)) +
+      size(count, sizeof(int32_t)) + size(count, sizeof(SampleRow)) +
+      size(count, sizeof(SampleResult));
+  for (const SampleRow& row : rows)
+    bytes += size(row.num_tokens, sizeof(int32_t)) + size(row.num_banned, sizeof(int32_t));
+  return bytes;
 }
 
 void LayerScheduler::set_micro_batches(int32_t micro_batches) {
@@ -146,13 +207,19 @@ void LayerScheduler::fill_rope_tables(const PassBatch& batch) {
 
 void LayerScheduler::embed(const PassBatch& batch) {
   row_requests_.clear();
-  const EmbeddingRows tokens = token_rows_.locate(batch.tokens, 0, row_requests_);
+  EmbeddingRows tokens = token_rows_.locate(batch.tokens, 0, row_requests_);
   EmbeddingRows positions;
   if (position_rows_.exists())
     positions = position_rows_.locate(batch.positions, parts_.store->config().position_offset,
                                       row_requests_);
   if (!row_requests_.empty())
     stall_seconds_ += note_wait("rows", parts_.prefetcher->read_rows(row_requests_));
+  for (EmbeddingRows* rows : {&tokens, &positions})
+    if (rows->table != nullptr)
+      rows->byte_offsets = arrays_.put(std::span(rows->byte_offsets, batch.tokens.size()));
+  arrays_.upload(*stream_);
+  token_rows_.upload(*stream_);
+  position_rows_.upload(*stream_);
   forward_.embed(tokens, positions);
   note_when_finished("embed");
 }
@@ -172,13 +239,29 @@ void LayerScheduler::apply(const Step& step) {
 
 const std::byte* LayerScheduler::wait_for(int32_t index) {
   Fetch& fetch = *tickets_[next_used_ % tickets_.size()];
-  stall_seconds_ += note_wait(parts_.store->segments()[index].name, idle_part(fetch.wait()));
-  if (fetch.ready_event() != nullptr) stream_->wait(*fetch.ready_event());
+  const Segment& segment = parts_.store->segments()[index];
+  if (own_memory_) {
+    wait_on_stream(fetch, segment.name);
+    return fetch.data();
+  }
+  stall_seconds_ += note_wait(segment.name, idle_part(fetch.wait()));
   if (!digest_checked_[index]) {
-    check_digest(parts_.store->segments()[index], fetch.data(), parts_.weights->path());
+    check_digest(segment, fetch.data(), parts_.weights->path());
     digest_checked_[index] = true;
   }
   return fetch.data();
+}
+
+// Here the stream waits for the copy, far behind this thread: it takes the time itself.
+void LayerScheduler::wait_on_stream(Fetch& fetch, std::string_view what) {
+  stream_->run_on_host([this] { waits_since_ns_ = timeline_now_ns(); });
+  fetch.wait();
+  stream_->wait(*fetch.ready_event());
+  stream_->run_on_host([this, what] {
+    const int64_t since = waits_since_ns_, now = timeline_now_ns();
+    copy_stall_ns_ += now - since;
+    if (parts_.timeline != nullptr) parts_.timeline->add(Track::kWait, what, since, now);
+  });
 }
 
 // What of the time for which this thread was blocked the stream had nothing to do.
@@ -190,7 +273,7 @@ double LayerScheduler::idle_part(double blocked_seconds) const {
 void LayerScheduler::attend(const Step& step) {
   const KvLayerView& view = parts_.kv->layer(step.layer);
   if (options_.kv_micro_batches == 0) {
-    forward_.attend(step.layer, view, parts_.kv->sequences());
+    forward_.attend(step.layer, view, sequences_);
   } else {
     kv_stall_seconds_ +=
         note_wait("KV", idle_part(parts_.kv->wait(step.layer, step.micro_batch, kv_unit_)));
@@ -217,8 +300,10 @@ double LayerScheduler::note_wait(std::string_view what, double idle_seconds) {
   return idle_seconds;
 }
 
-// A step begins when it is enqueued, or when the one before it ends.
+// A step begins when it is enqueued, or when the one before it ends. On a device with memory of its
+// own the stream stands still for a host task, and only timelines look at steps there.
 void LayerScheduler::note_when_finished(std::string_view what, int32_t layer) {
+  if (own_memory_ && parts_.timeline == nullptr) return;
   stream_->run_on_host([this, step = ++enqueued_, enqueued_ns = timeline_now_ns(), what, layer] {
     const int64_t now = timeline_now_ns();
     if (parts_.timeline != nullptr)

@@ -11,6 +11,7 @@
 #include "base/timeline.h"
 #include "model/activations.h"
 #include "model/forward.h"
+#include "offload/device_arrays.h"
 #include "offload/embedding_reader.h"
 #include "offload/kv_store.h"
 #include "offload/pass_batch.h"
@@ -31,12 +32,14 @@ struct LayerSchedulerParts {
   Device* device = nullptr;
   Kernels* kernels = nullptr;
   bool int8_activations = false;  // of products with quantised weights
+  int64_t array_bytes = 0;        // of DeviceArrays, for a device with memory of its own
   Timeline* timeline = nullptr;   // gets passes, the compute stream's steps and waits; may be null
 };
 
 // Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
 // for fetches; the compute stream runs behind it. A slot is released by a host task of the stream,
-// after its last reader.
+// after its last reader. What kernels read of the pass goes to a device with memory of its own at
+// the begin, their results come back at the end.
 //
 // Threads: one. Errors: run() throws the error of a fetch, a digest or the device; the scheduler is
 // unusable afterwards.
@@ -51,20 +54,28 @@ class LayerScheduler {
   // scores batch.scored_rows. Returns when done.
   void run(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
 
-  // Raw logits of the last pass, a row for each of its logit_rows. Valid until the next run().
+  // Raw logits of the last pass in device memory, a row for each of its logit_rows. Valid until the
+  // next run().
   TensorView logits() const { return activations_.logits; }
 
   // Of the last pass, one for each of its scored_rows. Valid until the next run().
   std::span<const SoftmaxState> scores() const { return scores_; }
 
   // Seconds in which the compute stream had nothing to do because weights were not there yet.
-  double stall_seconds() const { return stall_seconds_; }
+  double stall_seconds() const {
+    return stall_seconds_ + 1e-9 * static_cast<double>(copy_stall_ns_);
+  }
   // The same for keys and values on storage.
   double kv_stall_seconds() const { return kv_stall_seconds_; }
   double flops() const { return forward_.flops(); }
 
  private:
   void run_steps(const PassBatch& batch, const SampleRow* rows, SampleResult* results);
+  void put_arrays(const PassBatch& batch, std::span<const SampleRow> rows,
+                  std::span<SampleResult> results);
+  const SampleRow* put_rows(std::span<const SampleRow> rows);
+  int64_t array_bytes(const PassBatch& batch, std::span<const SampleRow> rows) const;
+  void fetch(const Step& step);
   void drain() noexcept;
   void embed(const PassBatch& batch);
   void fill_rope_tables(const PassBatch& batch);
@@ -74,11 +85,13 @@ class LayerScheduler {
   double idle_part(double blocked_seconds) const;
   const std::byte* wait_for(int32_t segment);
   void release();
+  void wait_on_stream(Fetch& fetch, std::string_view what);
   double note_wait(std::string_view what, double idle_seconds);
   void note_when_finished(std::string_view what, int32_t layer = kNoLayer);
   void note_pass(const PassBatch& batch, int64_t begin_ns);
 
   LayerSchedulerParts parts_;
+  const bool own_memory_;  // the device's
   ScheduleOptions options_;
   Schedule schedule_;
   std::unique_ptr<Stream> stream_;
@@ -89,6 +102,12 @@ class LayerScheduler {
   std::vector<RowRequest> row_requests_;
   std::vector<float> rope_cos_, rope_sin_;
   std::vector<SoftmaxState> scores_;
+  DeviceArrays arrays_;
+  std::vector<SampleRow> placed_rows_;
+  // Of the pass, as kernels read and write them.
+  std::span<const SequenceSpan> sequences_;
+  SampleArgs sample_;
+  SoftmaxState* states_ = nullptr;
   std::vector<FetchTicket> tickets_;  // fetches in order of submission, a ring
   size_t next_submitted_ = 0, next_used_ = 0;
   const std::byte* current_ = nullptr;  // of the segment in use
@@ -97,6 +116,8 @@ class LayerScheduler {
   int64_t enqueued_ = 0;              // kernels' steps so far
   std::atomic<int64_t> finished_{0};  // of them, done by the stream
   std::atomic<int64_t> finished_at_ns_{0};
+  std::atomic<int64_t> waits_since_ns_{0};  // of the stream, for a copy
+  std::atomic<int64_t> copy_stall_ns_{0};
   int64_t passes_ = 0;
   bool started_ = false;
   KvStore::Unit kv_unit_;  // being attended

@@ -13,6 +13,8 @@
 namespace zerostream {
 namespace {
 
+constexpr double kUsableShare = 0.95;  // of a device's memory that is free
+
 // `eos_token_id` of a generation_config.json: absent, an id, or a list of ids.
 std::vector<int32_t> generation_eos_ids(const PackedStore& store) {
   const Json& config = store.generation_config();
@@ -116,8 +118,7 @@ RuntimeOptions runtime_options(const RunConfig& config) {
   options.kv_dtype = config.kv_cache.dtype;
   options.kv_directory = config.kv_cache.directory;
   options.host_memory = config.host.memory ? *config.host.memory : measure_host_memory().usable();
-  if (config.device.memory)
-    options.host_memory = std::min(options.host_memory, *config.device.memory);
+  options.device_memory = config.device.memory;
   options.max_sequences = config.batch.max_sequences.value_or(options.max_sequences);
   options.token_budget = config.batch.token_budget.value_or(options.token_budget);
   options.block_tokens = config.kv_cache.block_tokens;
@@ -127,8 +128,27 @@ RuntimeOptions runtime_options(const RunConfig& config) {
   options.queue_depth = config.nvme.queue_depth.value_or(options.queue_depth);
   options.block_size = config.nvme.block_size.value_or(options.block_size);
   options.direct = config.nvme.direct;
+  options.io_timeout_seconds = config.nvme.timeout;
   options.int8_activations = config.device.int8_activations;
   return options;
+}
+
+void fit_options(const Backend& backend, RuntimeOptions& options) {
+  if (backend.device->shares_host_memory()) {
+    options.host_memory =
+        std::min(options.host_memory, options.device_memory.value_or(options.host_memory));
+    options.device_memory.reset();
+    return;
+  }
+  if (!options.device_memory)
+    options.device_memory =
+        static_cast<int64_t>(kUsableShare * static_cast<double>(backend.free_bytes));
+  const Placement& kv = options.kv_placement;
+  const bool on_device = kv.kind == PlacementKind::kHost && kv.device;
+  if (kv.kind != PlacementKind::kAuto && !on_device)
+    throw UsageError(
+        "kv_cache.placement: on a cuda device keys and values stay on the device: auto or device");
+  options.kv_placement = {.kind = PlacementKind::kHost, .device = Share{}};
 }
 
 }  // namespace zerostream

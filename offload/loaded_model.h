@@ -37,7 +37,12 @@ LoadedModel load_model(const RunConfig& config, const LoadOptions& options);
 PackOptions pack_options(const RunConfig::Weights& weights);
 
 // What the run file says of memory, weights, I/O and batches. An absent host.memory becomes what
-// the machine can give now; on a CPU, device.memory bounds it too.
+// the machine can give now.
 RuntimeOptions runtime_options(const RunConfig& config);
+
+// Makes the options those of a run on this backend. A device with memory of its own: an absent
+// device.memory becomes 95 % of what is free; keys and values stay there. Others: device.memory
+// bounds host memory. Throws UsageError for what the backend cannot do.
+void fit_options(const Backend& backend, RuntimeOptions& options);
 
 }  // namespace zerostream

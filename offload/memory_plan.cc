@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "model/activations.h"
+#include "offload/device_arrays.h"
 #include "offload/embedding_reader.h"
 #include "offload/kv_store.h"
 #include "offload/schedule.h"
@@ -107,7 +108,13 @@ class Planner {
             {"embedding rows", rows},
             {"activations", Activations::bytes(layout_.config, layout_.compute_dtype,
                                                plan.token_budget, logit_rows(plan))},
+            {"pass arrays", request_.own_memory ? pass_array_bytes(plan) : 0},
             {"scratch", request_.scratch_bytes}};
+  }
+
+  int64_t pass_array_bytes(const MemoryPlan& plan) const {
+    return DeviceArrays::pass_bytes(layout_.config, plan.token_budget, plan.max_sequences,
+                                    longest_row(), request_.block_tokens);
   }
 
   int32_t logit_rows(const MemoryPlan& plan) const {
@@ -227,6 +234,7 @@ class Planner {
         blocks_for(static_cast<double>(layout_.config.max_position_embeddings));
     const int64_t most = std::min(plan.max_sequences, INT32_MAX) * blocks_per_row;
     plan.logit_rows = logit_rows(plan);
+    if (request_.own_memory) plan.array_bytes = pass_array_bytes(plan);
     plan.pools = fixed_pools(plan);
     int64_t bytes = left(plan);
     if (kv_on_storage_) {
@@ -249,12 +257,12 @@ class Planner {
     std::vector<PoolBytes> pools = fixed_pools(plan);
     pools.push_back({"kv cache", kv_bytes_least(plan)});
     const int64_t needed = sum_bytes(pools);
+    const std::string memory = request_.own_memory ? "device" : "host";
     throw InfeasibleError(
-        "the run needs at least " + format_bytes(needed) + " of host memory (" + describe(pools) +
-        ") but may use " + format_bytes(request_.host_memory) + ": " +
-        format_bytes(needed - request_.host_memory) +
-        " are missing. Raise host.memory, or lower prefetch.depth, batch.token_budget or "
-        "batch.max_sequences" +
+        "the run needs at least " + format_bytes(needed) + " of " + memory + " memory (" +
+        describe(pools) + ") but may use " + format_bytes(request_.host_memory) + ": " +
+        format_bytes(needed - request_.host_memory) + " are missing. Raise " + memory +
+        ".memory, or lower prefetch.depth, batch.token_budget or batch.max_sequences" +
         (plan.resident.front() ? ", or set weights.placement: nvme" : ""));
   }
 

@@ -14,7 +14,8 @@ namespace zerostream {
 
 // What the user asked for; 0 or less than 0 (depth) leaves the choice to the plan.
 struct MemoryRequest {
-  int64_t host_memory = 0;   // most bytes of all pools together
+  int64_t host_memory = 0;   // most bytes of all pools together, of the device that computes
+  bool own_memory = false;   // that device does not share the host's memory
   Placement placement = {};  // of weights
   Placement kv_placement = {};
   std::optional<DType> kv_dtype = {};         // absent: the compute dtype
@@ -39,7 +40,11 @@ struct MemoryPlan {
   int64_t kv_memory_blocks = 0;  // of them, what memory holds; fewer than kv_blocks: the others go
                                  // to storage
   int64_t kv_ring_bytes = 0;     // slots of blocks that come from storage
+  int64_t array_bytes = 0;       // of DeviceArrays, where the device has memory of its own
   std::vector<PoolBytes> pools;
+  // Beside a device with memory of its own, see plan_host_memory(); else empty.
+  std::vector<bool> on_host;          // per segment: rests in pinned host memory
+  std::vector<PoolBytes> host_pools;  // of host memory
 
   bool kv_on_storage() const { return kv_memory_blocks < kv_blocks; }
   int64_t resident_bytes(const ModelLayout& layout) const;

@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include "nvme/deadline_engine.h"
+#include "offload/host_plan.h"
 #include "offload/resident_weights.h"
 #include "offload/schedule.h"
 #include "prefetch/prefetcher.h"
@@ -22,11 +24,37 @@ PrefetcherOptions prefetcher_options(const RuntimeOptions& options) {
   return prefetch;
 }
 
+std::unique_ptr<IoEngine> make_engine(const RuntimeOptions& options, std::string* skipped) {
+  std::unique_ptr<IoEngine> engine =
+      options.make_engine ? options.make_engine()
+                          : make_io_engine(options.io_engine, options.queue_depth, skipped);
+  if (options.io_timeout_seconds == 0) return engine;
+  return make_deadline_engine(std::move(engine), options.io_timeout_seconds);
+}
+
+// Rows of tables are read one by one, and have no digest of their own.
+void check_streamed_tables(const PackedStore& store, const ResidentWeights& resident,
+                           const File& weights) {
+  for (size_t i = 0; i < store.segments().size(); ++i) {
+    const Segment& segment = store.segments()[i];
+    const bool table = std::any_of(segment.matrices.begin(), segment.matrices.end(),
+                                   [](const StoredMatrix& matrix) {
+                                     return matrix.role == MatrixRole::kTokenEmbedding ||
+                                            matrix.role == MatrixRole::kPositionEmbedding;
+                                   });
+    const auto index = static_cast<int32_t>(i);
+    const bool streamed =
+        resident.segment(index) == nullptr && resident.host_segment(index) == nullptr;
+    if (table && streamed) store.verify_segment(segment, weights);
+  }
+}
+
 }  // namespace
 
 MemoryRequest memory_request(const RuntimeOptions& options, int64_t scratch_bytes) {
   MemoryRequest request;
-  request.host_memory = options.host_memory;
+  request.host_memory = options.device_memory.value_or(options.host_memory);
+  request.own_memory = options.device_memory.has_value();
   request.placement = options.placement;
   request.kv_placement = options.kv_placement;
   request.kv_dtype = options.kv_dtype;
@@ -65,13 +93,15 @@ void ModelRuntime::State::load(Device& device, const RuntimeOptions& options) {
     facts.notes.push_back("direct I/O is not used for " + weights.path() + ": " +
                           weights.why_not_direct());
   std::string skipped;
-  const std::unique_ptr<IoEngine> engine =
-      make_io_engine(options.io_engine, options.queue_depth, &skipped);
+  const std::unique_ptr<IoEngine> engine = make_engine(options, &skipped);
   if (!skipped.empty()) facts.notes.push_back("I/O engines that are not available: " + skipped);
   facts.io_engine = engine->name();
   facts.io_direct = weights.direct();
-  resident.emplace(store, weights, plan.resident, device, *engine);
+  resident.emplace(store, weights, plan.resident, plan.on_host, device, *engine,
+                   prefetcher_options(options).transfer);
+  check_streamed_tables(store, *resident, weights);
   facts.resident_bytes = resident->bytes();
+  facts.host_bytes = resident->host_bytes();
   facts.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -86,7 +116,7 @@ void ModelRuntime::State::make_kv(Device& device, const RuntimeOptions& options)
   kv_options.directory = options.kv_directory.empty() ? store.path() : options.kv_directory;
   kv_options.direct = options.direct;
   kv_options.prefetch = prefetcher_options(options);
-  kv_options.make_engine = options.make_engine;
+  kv_options.make_engine = [&options] { return make_engine(options, nullptr); };
   kv.emplace(store.config(), *kv_blocks, kv_options, device);
 }
 
@@ -94,10 +124,8 @@ void ModelRuntime::State::start_streaming(Device& device, const RuntimeOptions& 
   PrefetcherOptions prefetch = prefetcher_options(options);
   prefetch.ring_bytes = std::max(plan.ring_bytes, kTileBytes);  // embedding rows need no slot
   prefetch.prefetch_depth = plan.prefetch_depth;
-  if (options.make_engine)
-    prefetcher.emplace(device, prefetch, options.make_engine());
-  else
-    prefetcher.emplace(device, prefetch);
+  prefetch.pinned_bytes = staging_bytes(prefetch.ring_bytes);
+  prefetcher.emplace(device, prefetch, make_engine(options, nullptr));
   facts.io_engine = prefetcher->engine_name();
   if (!prefetcher->notes().empty()) facts.notes.push_back(prefetcher->notes());
 }
@@ -106,10 +134,13 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                            const RuntimeOptions& options)
     : state_(std::make_unique<State>(store)) {
   State& state = *state_;
-  state.plan = options.plan
-                   ? *options.plan
-                   : plan_memory(store.layout(), memory_request(options, device.scratch_bytes()));
+  state.plan = options.plan ? *options.plan
+                            : plan_run_memory(store.layout(),
+                                              memory_request(options, device.scratch_bytes()),
+                                              options.host_memory);
   state.facts.pools = state.plan.pools;
+  state.facts.host_pools = state.plan.host_pools;
+  state.facts.own_memory = !device.shares_host_memory();
   state.facts.weights_bytes = store.layout().weights_bytes();
   state.load(device, options);
   state.make_kv(device, options);
@@ -130,6 +161,7 @@ ModelRuntime::ModelRuntime(const PackedStore& store, Device& device, Kernels& ke
                                   &device,
                                   &kernels,
                                   options.int8_activations,
+                                  state.plan.array_bytes,
                                   options.timeline};
   state.scheduler.emplace(parts, schedule, state.plan.token_budget, state.plan.logit_rows);
 }
@@ -152,12 +184,15 @@ void ModelRuntime::update(RunStatistics& statistics) const {
   const RunStatistics& facts = state_->facts;
   if (statistics.pools.empty()) {
     statistics.pools = facts.pools;
+    statistics.host_pools = facts.host_pools;
+    statistics.own_memory = facts.own_memory;
     statistics.notes = facts.notes;
     statistics.io_engine = facts.io_engine;
     statistics.io_direct = facts.io_direct;
     statistics.load_seconds = facts.load_seconds;
     statistics.weights_bytes = facts.weights_bytes;
     statistics.resident_bytes = facts.resident_bytes;
+    statistics.host_bytes = facts.host_bytes;
     statistics.streamed_bytes_per_pass = facts.streamed_bytes_per_pass;
   }
   statistics.stall_weights_seconds = state_->scheduler->stall_seconds();

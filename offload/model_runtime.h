@@ -26,8 +26,10 @@ struct RuntimeOptions {
   std::optional<DType> kv_dtype;              // absent: the compute dtype
   std::string kv_directory;                   // for keys and values on storage; empty: the store's
   int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values from storage
-  Workload workload;              // what the rows will be like; rows == 0: nothing is known
-  int64_t host_memory = 0;        // most bytes of all pools together
+  Workload workload;        // what the rows will be like; rows == 0: nothing is known
+  int64_t host_memory = 0;  // most bytes of all pools in host memory together
+  // Of a device with memory of its own: most bytes of all pools there.
+  std::optional<int64_t> device_memory;
   int32_t max_sequences = 0;      // rows in a pass; 0: from memory
   int32_t token_budget = 0;       // tokens in a pass; 0: from memory
   int32_t block_tokens = 16;      // positions in a KV block
@@ -37,15 +39,16 @@ struct RuntimeOptions {
   IoEngineKind io_engine = IoEngineKind::kAuto;
   int32_t queue_depth = 16;               // requests in flight
   int64_t block_size = int64_t{4} << 20;  // bytes of a request
-  int32_t max_retries = 0;                // of a read that failed with EIO
+  int32_t max_retries = 2;                // of a request that failed with EIO
+  double io_timeout_seconds = 120;        // of a request, then the run fails; 0: none
   bool direct = true;                     // O_DIRECT where the file system has it
-  std::optional<MemoryPlan> plan;         // how memory is divided; absent: as plan_memory() does
-  std::function<std::unique_ptr<IoEngine>()>
-      make_engine;               // for streaming, instead of io_engine (tests: faults)
+  std::optional<MemoryPlan> plan;  // how memory is divided; absent: as plan_run_memory() does
+  std::function<std::unique_ptr<IoEngine>()> make_engine;  // instead of io_engine (tests: faults)
   Timeline* timeline = nullptr;  // gets spans of what happens, if anybody wants them
 };
 
-// What plan_memory() is asked for a run with these options. scratch_bytes: of the device.
+// What plan_run_memory() is asked for a run with these options, beside options.host_memory.
+// scratch_bytes: of the device.
 MemoryRequest memory_request(const RuntimeOptions& options, int64_t scratch_bytes);
 
 // Owns what a LayerScheduler works with. Errors of the constructor: InfeasibleError when the pools

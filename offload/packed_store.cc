@@ -15,15 +15,9 @@ namespace {
 
 constexpr int64_t kReadBytes = int64_t{16} << 20;
 
-void expect_digest(const Segment& segment, uint64_t digest, const std::string& file) {
-  if (digest == segment.digest) return;
-  throw CheckpointError(
-      file + ": segment \"" + segment.name + "\" (" + std::to_string(segment.bytes) + " bytes at " +
-      std::to_string(segment.offset) + ") is damaged: its digest is not that of the manifest");
-}
-
-uint64_t read_digest(const File& file, const Segment& segment, const Buffer& buffer) {
+uint64_t read_digest(const File& file, const Segment& segment) {
   Digest digest;
+  const Buffer buffer = allocate_host(std::min(segment.bytes, kReadBytes));
   for (int64_t done = 0; done < segment.bytes; done += kReadBytes) {
     const int64_t bytes = std::min(kReadBytes, segment.bytes - done);
     read_fully(file, segment.offset + done, buffer.data(), bytes);
@@ -101,15 +95,23 @@ bool PackedStore::has_tokenizer() const { return file_exists(path_in(path_, kTok
 void PackedStore::verify() const {
   verify_text_files(path_, manifest_);
   const File file = File::open(weights_path_, {});
-  const Buffer buffer = allocate_host(kReadBytes);
-  expect_digest(vectors_segment(), read_digest(file, vectors_segment(), buffer), weights_path_);
-  for (const Segment& segment : segments()) {
-    expect_digest(segment, read_digest(file, segment, buffer), weights_path_);
-  }
+  verify_segment(vectors_segment(), file);
+  for (const Segment& segment : segments()) verify_segment(segment, file);
+}
+
+void PackedStore::verify_segment(const Segment& segment, const File& weights) const {
+  compare_digest(segment, read_digest(weights, segment), weights_path_);
 }
 
 void check_digest(const Segment& segment, const std::byte* data, const std::string& file) {
-  expect_digest(segment, digest_of(data, static_cast<size_t>(segment.bytes)), file);
+  compare_digest(segment, digest_of(data, static_cast<size_t>(segment.bytes)), file);
+}
+
+void compare_digest(const Segment& segment, uint64_t digest, const std::string& file) {
+  if (digest == segment.digest) return;
+  throw CheckpointError(
+      file + ": segment \"" + segment.name + "\" (" + std::to_string(segment.bytes) + " bytes at " +
+      std::to_string(segment.offset) + ") is damaged: its digest is not that of the manifest");
 }
 
 }  // namespace zerostream

@@ -42,6 +42,8 @@ class PackedStore {
   // Reads every file and compares digests. Throws CheckpointError naming the first segment or file
   // that differs.
   void verify() const;
+  // The same for one segment. weights: an open file of weights_path().
+  void verify_segment(const Segment& segment, const File& weights) const;
 
  private:
   PackedStore() = default;
@@ -55,5 +57,7 @@ class PackedStore {
 // Throws CheckpointError naming segment and file unless XXH3-64 of the bytes is the segment's
 // digest.
 void check_digest(const Segment& segment, const std::byte* data, const std::string& file);
+// The same where the digest of the bytes is known.
+void compare_digest(const Segment& segment, uint64_t digest, const std::string& file);
 
 }  // namespace zerostream

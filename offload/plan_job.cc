@@ -74,6 +74,7 @@ void set_memory(const RunConfig& config, const HardwareProfile& profile, bool th
   const int64_t host_has =
       this_machine ? measure_host_memory().usable() : usable(profile.host.bytes);
   const int64_t host = config.host.memory.value_or(host_has);
+  request.memory.own_memory = profile.link.has_value();
   if (profile.link) {
     request.host_memory = host;
     request.memory.host_memory =

@@ -25,7 +25,7 @@ Json memory_json(const PlannedJob& job) {
   Json device = pools_json(job.plan.memory.pools);
   device["limit"] = job.request.memory.host_memory;
   if (!own_memory) return {{"host", device}};
-  Json host = pools_json(job.plan.host_pools);
+  Json host = pools_json(job.plan.memory.host_pools);
   host["limit"] = job.request.host_memory;
   return {{"device", device}, {"host", host}};
 }

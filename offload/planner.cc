@@ -6,8 +6,8 @@
 #include <set>
 #include <tuple>
 
-#include "base/bytes.h"
 #include "base/require.h"
+#include "offload/host_plan.h"
 #include "offload/kv_store.h"
 #include "zerostream/error.h"
 
@@ -18,7 +18,6 @@ constexpr int32_t kMostRows = 4096;
 constexpr int32_t kMostTokens = 8192;
 constexpr size_t kFinalists = 3;         // whose whole job is simulated
 constexpr double kStorageMargin = 1.03;  // predictions are no more exact than this
-constexpr int64_t kStagingBytes = int64_t{64} << 20;
 
 // Sizes and places that plans differ in.
 struct Choice {
@@ -37,15 +36,6 @@ struct Candidate {
   // Keys and values go to storage only where that is clearly faster.
   double cost() const { return choice.kv == Tier::kNvme ? kStorageMargin * seconds : seconds; }
 };
-
-// The segments that are not resident, as a layout of their own would have them.
-ModelLayout without_resident(const ModelLayout& layout, const std::vector<bool>& resident) {
-  ModelLayout rest;
-  rest.config = layout.config;
-  for (size_t i = 0; i < resident.size(); ++i)
-    if (!resident[i]) rest.segments.push_back(layout.segments[i]);
-  return rest;
-}
 
 class Search {
  public:
@@ -166,7 +156,8 @@ class Search {
     request.workload.rows = workload_.rows;
     request.kv_placement = {.kind = choice.kv == Tier::kDevice ? PlacementKind::kHost
                                                                : PlacementKind::kNvme};
-    if (own_memory_) request.placement = on_device(request.placement);
+    request.own_memory = own_memory_;
+    if (own_memory_) request.placement = device_placement(request.placement);
     RunPlan plan;
     plan.memory = plan_memory(layout_, request);
     plan.wave = {.max_sequences = plan.memory.max_sequences,
@@ -182,16 +173,6 @@ class Search {
     place_kv(choice.kv, plan);
     place_weights(plan);
     return plan;
-  }
-
-  // What of the user's placement concerns the device's own memory.
-  static Placement on_device(const Placement& asked) {
-    if (asked.kind == PlacementKind::kAuto) return asked;
-    if (asked.kind == PlacementKind::kHost)
-      return {.kind = asked.device ? PlacementKind::kHost : PlacementKind::kNvme};
-    if (!asked.device) return {.kind = PlacementKind::kNvme};
-    if (asked.device->kind == Share::Kind::kRest) return {};
-    return {.kind = PlacementKind::kShares, .host = asked.device, .nvme = Share{}};
   }
 
   int64_t blocks_per_row() const {
@@ -213,7 +194,7 @@ class Search {
     plan.run.kv_share = std::max(0.0, 1 - kept / used);
     plan.run.kv_ring_bytes = plan.memory.kv_ring_bytes;
     if (tier == Tier::kHost)
-      plan.host_pools.push_back(
+      plan.memory.host_pools.push_back(
           {"kv cache", rows_at_once(plan) * blocks_per_row() * block_bytes()});
   }
   int64_t block_bytes() const {
@@ -223,55 +204,13 @@ class Search {
   }
 
   void place_weights(RunPlan& plan) const {
-    const std::vector<bool>& resident = plan.memory.resident;
-    const bool streams = std::find(resident.begin(), resident.end(), false) != resident.end();
-    std::vector<bool> on_host;
-    if (own_memory_ && streams) on_host = choose_host(plan);
-    size_t next = 0;
-    for (const bool on_device : resident) {
-      const bool host = !on_device && next < on_host.size() && on_host[next];
-      next += on_device ? 0 : 1;
-      plan.run.weights.push_back(on_device ? Tier::kDevice : host ? Tier::kHost : Tier::kNvme);
-    }
-  }
-
-  // Of the segments that are not on the device: those in host memory.
-  std::vector<bool> choose_host(RunPlan& plan) const {
-    const ModelLayout rest = without_resident(layout_, plan.memory.resident);
-    int64_t room = request_.host_memory - kStagingBytes;
-    for (const PoolBytes& pool : plan.host_pools) room -= pool.bytes;
-    const int64_t wanted = host_bytes_wanted(rest, room);
-    if (wanted > room || room < 0)
-      throw InfeasibleError("host memory of " + format_bytes(request_.host_memory) + " lacks " +
-                            format_bytes(wanted - std::min<int64_t>(room, wanted)) + " for " +
-                            format_bytes(wanted) +
-                            " of weights beside buffers, keys and values. Raise host.memory, or "
-                            "set weights.placement: nvme");
-    const std::vector<bool> chosen = choose_resident(rest, wanted);
-    int64_t bytes = 0;
-    for (size_t i = 0; i < chosen.size(); ++i) bytes += chosen[i] ? rest.segments[i].bytes : 0;
-    plan.host_pools.push_back({"weights", bytes});
-    plan.host_pools.push_back({"staging", kStagingBytes});
-    return chosen;
-  }
-
-  int64_t host_bytes_wanted(const ModelLayout& rest, int64_t room) const {
-    const Placement& asked = request_.memory.placement;
-    const int64_t all = rest.weights_bytes();
-    switch (asked.kind) {
-      case PlacementKind::kAuto:
-        return std::clamp<int64_t>(room, 0, all);
-      case PlacementKind::kHost:
-        return all;
-      case PlacementKind::kNvme:
-        return 0;
-      case PlacementKind::kShares:
-        break;
-    }
-    if (!asked.host) return 0;
-    const Placement host{.kind = PlacementKind::kShares, .host = asked.host, .nvme = Share{}};
-    if (asked.host->kind == Share::Kind::kRest) return all;
-    return std::min(all, *host.memory_bytes(layout_.weights_bytes(), "weights.placement"));
+    MemoryPlan& memory = plan.memory;
+    if (own_memory_)
+      plan_host_memory(layout_, request_.memory.placement, request_.host_memory, memory);
+    for (size_t i = 0; i < memory.resident.size(); ++i)
+      plan.run.weights.push_back(memory.resident[i]                 ? Tier::kDevice
+                                 : own_memory_ && memory.on_host[i] ? Tier::kHost
+                                                                    : Tier::kNvme);
   }
 
   // Seconds that one token of the job takes, by the passes that most of it consists of: full ones

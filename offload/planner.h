@@ -18,8 +18,7 @@ struct PlanRequest {
 };
 
 struct RunPlan {
-  MemoryPlan memory;                  // of the device that computes
-  std::vector<PoolBytes> host_pools;  // beside a device that has memory of its own
+  MemoryPlan memory;
   SimulatedRun run;
   SimulatedWave wave;
   JobPrediction job;  // of one rank

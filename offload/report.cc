@@ -17,10 +17,24 @@ constexpr double kFetchBoundShare = 0.05;
 
 double ratio(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
 
-Json pools_json(const RunStatistics& statistics) {
-  Json pools = Json::object();
-  for (const PoolBytes& pool : statistics.pools) pools[pool.name] = pool.bytes;
-  return pools;
+Json pools_json(const std::vector<PoolBytes>& pools) {
+  Json json = Json::object();
+  for (const PoolBytes& pool : pools) json[pool.name] = pool.bytes;
+  return json;
+}
+
+// Host memory is the device's where it has none of its own.
+Json tiers_json(const RunStatistics& s) {
+  const int64_t host = s.own_memory ? s.host_bytes : s.resident_bytes;
+  const int64_t device = s.own_memory ? s.resident_bytes : 0;
+  return {{"device", device}, {"host", host}, {"nvme", s.weights_bytes - device - host}};
+}
+
+Json memory_json(const ReportFacts& facts) {
+  const RunStatistics& s = facts.statistics;
+  Json memory = {{"pools", pools_json(s.pools)}, {"peak_rss", facts.peak_resident_bytes}};
+  if (s.own_memory) memory["host_pools"] = pools_json(s.host_pools);
+  return memory;
 }
 
 // Indented for people, but the long lists of numbers, which are for programs.
@@ -79,10 +93,7 @@ Json make_report(const ReportFacts& facts) {
        {{"bytes", s.weights_bytes},
         {"resident_bytes", s.resident_bytes},
         {"streamed_bytes_per_pass", s.streamed_bytes_per_pass},
-        {"tiers",
-         {{"device", 0},
-          {"host", s.resident_bytes},
-          {"nvme", s.weights_bytes - s.resident_bytes}}}}},
+        {"tiers", tiers_json(s)}}},
       {"io",
        {{"engine", s.io_engine},
         {"direct", s.io_direct},
@@ -91,7 +102,7 @@ Json make_report(const ReportFacts& facts) {
          ratio(static_cast<double>(s.bytes_read), s.reading_seconds) / 1e9}}},
       {"compute", {{"flops", s.flops}, {"gigaflops_per_second", ratio(s.flops, passes) / 1e9}}},
       {"stall_seconds", {{"weights", s.stall_weights_seconds}, {"kv", s.stall_kv_seconds}}},
-      {"memory", {{"pools", pools_json(s)}, {"peak_rss", facts.peak_resident_bytes}}},
+      {"memory", memory_json(facts)},
       {"bound", fetch ? "fetch" : "compute"},
       {"notes", s.notes}};
   if (!facts.score.is_null()) report["score"] = facts.score;

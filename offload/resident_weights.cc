@@ -1,44 +1,40 @@
 #include "offload/resident_weights.h"
 
 #include "base/require.h"
-#include "nvme/transfer.h"
+#include "offload/segment_loader.h"
 
 namespace zerostream {
 
 ResidentWeights::ResidentWeights(const PackedStore& store, const File& weights,
-                                 const std::vector<bool>& resident, Device& device,
-                                 IoEngine& engine)
-    : segments_(store.segments().size()), vectors_(store.config().num_hidden_layers) {
-  require(device.shares_host_memory(), "the device's memory can be read into");
-  TransferQueue queue(engine, {});
-  std::exception_ptr failure;
-  const auto load = [&](const Segment& segment, Buffer& memory) {
-    if (segment.bytes == 0) return;
-    memory = device.allocate(segment.bytes);
-    Transfer transfer;
-    transfer.file = &weights;
-    transfer.offset = segment.offset;
-    transfer.data = memory.data();
-    transfer.bytes = segment.bytes;
-    transfer.done = [&failure, &segment, &weights, data = memory.data()](std::exception_ptr error) {
-      try {
-        if (error) std::rethrow_exception(error);
-        check_digest(segment, data, weights.path());
-      } catch (...) {
-        if (!failure) failure = std::current_exception();
-      }
-    };
-    queue.submit(std::move(transfer));
-  };
+                                 const std::vector<bool>& resident,
+                                 const std::vector<bool>& on_host, Device& device, IoEngine& engine,
+                                 const TransferOptions& transfer)
+    : segments_(store.segments().size()),
+      host_segments_(store.segments().size(), nullptr),
+      vectors_(store.config().num_hidden_layers) {
+  require(on_host.empty() || !device.shares_host_memory(),
+          "host memory is apart from the device's");
+  for (size_t i = 0; i < on_host.size(); ++i)
+    if (on_host[i]) host_bytes_ += store.segments()[i].bytes;
+  host_memory_ = device.allocate_pinned(host_bytes_);
+  vectors_memory_ = device.allocate(store.vectors_segment().bytes);
 
-  load(store.vectors_segment(), vectors_memory_);
+  SegmentLoader loader(weights, device, engine, transfer);
+  std::byte* next_on_host = host_memory_.data();
   for (size_t i = 0; i < segments_.size(); ++i) {
-    if (!resident[i]) continue;
-    load(store.segments()[i], segments_[i]);
-    bytes_ += store.segments()[i].bytes;
+    const Segment& segment = store.segments()[i];
+    if (resident[i]) {
+      segments_[i] = device.allocate(segment.bytes);
+      loader.load(segment, segments_[i].data());
+      bytes_ += segment.bytes;
+    } else if (!on_host.empty() && on_host[i]) {
+      loader.read(segment, next_on_host);
+      host_segments_[i] = next_on_host;
+      next_on_host += segment.bytes;
+    }
   }
-  while (!queue.idle()) queue.pump(true);
-  if (failure) std::rethrow_exception(failure);
+  loader.load(store.vectors_segment(), vectors_memory_.data());
+  loader.finish();
   for (const StoredVector& vector : store.vectors())
     vectors_.set(vector.role, vector.layer,
                  reinterpret_cast<const float*>(vectors_memory_.data() + vector.offset));

@@ -111,8 +111,6 @@ void check_job(const RunConfig& config) {
 }
 
 void check_runnable(const RunConfig& config) {
-  if (config.device.type == DeviceKind::kCuda)
-    throw UsageError("device.type: cuda devices are not supported yet, but for plan and simulate");
   if (config.parallel.ranks != 1)
     throw UsageError("parallel.ranks: several are not supported yet, but for plan and simulate");
 }
@@ -132,7 +130,8 @@ Json run_config_json(const RunConfig& config) {
        {{"type", config.device.type == DeviceKind::kCuda ? "cuda" : "cpu"},
         {"threads", config.device.threads},
         {"memory", value_or_auto(config.device.memory)},
-        {"int8_activations", config.device.int8_activations}}},
+        {"int8_activations", config.device.int8_activations},
+        {"module", path_or_null(config.device.module)}}},
       {"host", {{"memory", value_or_auto(config.host.memory)}}},
       {"weights",
        {{"placement", placement_json(config.weights.placement)},
@@ -144,7 +143,8 @@ Json run_config_json(const RunConfig& config) {
        {{"engine", engine_name(config.nvme.engine)},
         {"queue_depth", value_or_auto(config.nvme.queue_depth)},
         {"block_size", value_or_auto(config.nvme.block_size)},
-        {"direct", config.nvme.direct}}},
+        {"direct", config.nvme.direct},
+        {"timeout", config.nvme.timeout}}},
       {"prefetch", {{"depth", value_or_auto(config.prefetch.depth)}}},
       {"kv_cache",
        {{"placement", placement_json(config.kv_cache.placement)},

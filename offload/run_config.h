@@ -24,10 +24,11 @@ struct RunConfig {
     std::string store;  // folder of the packed store; empty: in the cache folder
   } model;
   struct Device {
-    std::optional<DeviceKind> type;  // absent: the CPU
+    std::optional<DeviceKind> type;  // absent: a GPU where one can be used, else the CPU
     int32_t threads = 0;             // 0: all cores
     std::optional<int64_t> memory;   // most bytes on the device; on the CPU a bound of the host's
     bool int8_activations = false;   // multiply quantised weights with activations in int8
+    std::string module;              // file that brings cuda devices; empty: found by its name
   } device;
   struct Host {
     std::optional<int64_t> memory;  // most bytes of all pools
@@ -44,6 +45,7 @@ struct RunConfig {
     std::optional<int32_t> queue_depth;  // requests in flight
     std::optional<int64_t> block_size;   // bytes of one request
     bool direct = true;
+    double timeout = 120;  // seconds that a request may take; 0: any
   } nvme;
   struct Prefetch {
     std::optional<int32_t> depth;  // segments ahead of compute

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "offload/host_plan.h"
 #include "offload/planner.h"
 #include "offload/probe.h"
 #include "zerostream/error.h"
@@ -18,9 +19,10 @@ bool fits_memory(const ModelLayout& layout, const MemoryRequest& request, const 
   return plan.max_sequences >= std::min<int64_t>(rows, kManyRows);
 }
 
-std::optional<MemoryPlan> simple_plan(const ModelLayout& layout, const MemoryRequest& request) {
+std::optional<MemoryPlan> simple_plan(const ModelLayout& layout, const MemoryRequest& request,
+                                      int64_t host_memory) {
   try {
-    MemoryPlan plan = plan_memory(layout, request);
+    MemoryPlan plan = plan_run_memory(layout, request, host_memory);
     if (fits_memory(layout, request, plan)) return plan;
   } catch (const InfeasibleError&) {  // the planner has more to try
   }
@@ -39,11 +41,14 @@ Json predicted_json(const JobPrediction& job) {
 }  // namespace
 
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
+  if (options.plan) return {};
+  fit_options(model.backend, options);
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;
+  request.host_memory = options.host_memory;
   request.memory = memory_request(options, model.backend.device->scratch_bytes());
   request.int8_activations = planning.int8_activations;
-  options.plan = simple_plan(layout, request.memory);
+  options.plan = simple_plan(layout, request.memory, options.host_memory);
   if (options.plan) return {};
   planning.note("measuring this machine, or using what was measured of it before");
   const HardwareProfile profile =

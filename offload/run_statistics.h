@@ -30,14 +30,17 @@ struct RunStatistics {
   int64_t kv_bytes_written = 0;  // to storage
   double flops = 0;              // of matrix products, 2 per multiply-add
   int64_t weights_bytes = 0;
-  int64_t resident_bytes = 0;
+  int64_t resident_bytes = 0;  // of weights in the memory of the device
+  int64_t host_bytes = 0;      // of weights in host memory beside it
+  bool own_memory = false;     // the device does not share the host's memory
   int64_t streamed_bytes_per_pass = 0;
   int64_t bytes_read = 0;  // by the engine of the prefetcher
   double reading_seconds = 0;
   std::string io_engine;  // name
   bool io_direct = false;
-  std::vector<std::string> notes;  // fallbacks that were taken, for people
-  std::vector<PoolBytes> pools;
+  std::vector<std::string> notes;     // fallbacks that were taken, for people
+  std::vector<PoolBytes> pools;       // of the device
+  std::vector<PoolBytes> host_pools;  // beside a device with memory of its own
 };
 
 }  // namespace zerostream

@@ -167,7 +167,8 @@ Prefetcher::Impl::~Impl() {
 
 FetchTicket Prefetcher::Impl::submit(const FetchRequest& request) {
   require(request.bytes <= ring_bytes_, "a segment is no larger than the ring");
-  require(request.pieces.empty() || !staging_, "pieces are read into host memory");
+  require(staging_ || (request.source == nullptr && !request.digest),
+          "host memory is copied, and bytes are compared, on their way to other memory");
   require(request.offset % kPageBytes == 0, "a segment begins at a page");
   std::shared_ptr<Ticket> ticket;
   {
@@ -329,7 +330,8 @@ Ticket* Prefetcher::Impl::next_fetch() {
 }
 
 void Prefetcher::Impl::finish_fetch(Ticket& ticket, std::exception_ptr error) {
-  if (options_.timeline != nullptr && error == nullptr)
+  const bool was_read = ticket.request.source == nullptr;
+  if (options_.timeline != nullptr && error == nullptr && was_read)
     options_.timeline->add(options_.read_track, ticket.request.name, ticket.read_begin_ns,
                            timeline_now_ns());
   std::lock_guard lock(mutex_);

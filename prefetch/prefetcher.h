@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,8 +51,14 @@ struct FetchRequest {
   int64_t offset = 0;
   int64_t bytes = 0;  // of all pieces together
   // Land one behind the other in the slot; must stay until the fetch is released. Empty: one piece
-  // at `offset`. Only for devices that share host memory.
+  // at `offset`.
   std::span<const FilePiece> pieces = {};
+  // Only for a device with memory of its own: pinned memory that holds the bytes already, so that
+  // nothing is read; it outlives the fetch.
+  const std::byte* source = nullptr;
+  // Only for such a device: XXH3-64 of all bytes, compared on their way. Of others who waits can
+  // compare the slot itself.
+  std::optional<uint64_t> digest = {};
   std::string_view name = {};  // in timelines; must stay as the pieces must
 };
 
@@ -97,6 +104,7 @@ struct PrefetchCounters {
 // Takes fetches in order; for each: a slot from a ring of device memory, a read into it (on a
 // device that does not share host memory: into pinned buffers and on by a copy stream). One thread,
 // one boost::asio::io_context; it owns the engine, the transfer queue and the slots.
+// What lies in pinned memory goes by the copy stream alone.
 //
 // Slots are taken and given back in order of submission. A fetch waits for its slot without
 // blocking anything else. With depth d, at most d + 1 submitted fetches hold slots (the one in use,
@@ -106,8 +114,8 @@ struct PrefetchCounters {
 // Threads: submit(), read_rows() from one thread; release() from any, also from a stream's host
 // task. Errors: never thrown here but by the constructor and read_rows(); the Fetch fails and
 // Fetch::wait() rethrows. After a failure all later fetches fail with the same error, also those
-// whose bytes came but were not waited for. Destruction: cancels what is queued, waits for what is
-// in flight; fetches that nobody waited for fail.
+// whose bytes came but were not waited for. A wrong digest is a CheckpointError. Destruction:
+// cancels what is queued, waits for what is in flight; fetches that nobody waited for fail.
 class Prefetcher {
  public:
   Prefetcher(Device& device, PrefetcherOptions options);

@@ -11,6 +11,7 @@ namespace zerostream {
 namespace {
 
 constexpr int64_t kPageBytes = 4096;
+constexpr size_t kMostTickets = 128;  // more only cost an allocation
 
 int64_t piece_size(const StagingOptions& options) {
   const int64_t piece = std::min(round_up(options.piece_bytes, kPageBytes),
@@ -32,6 +33,8 @@ Staging::Staging(Device& device, EventFd& wake, StagingOptions options, Done don
   for (size_t i = pieces_.size(); i-- > 0;) free_.push_back(static_cast<int>(i));
   back_.reserve(pieces_.size());
   returned_.reserve(pieces_.size());
+  back_tickets_.reserve(kMostTickets);
+  passed_.reserve(kMostTickets);
 }
 
 Staging::~Staging() {
@@ -43,7 +46,23 @@ Staging::~Staging() {
 
 void Staging::add(Ticket& ticket) {
   ticket.staged = {};
+  if (ticket.request.source != nullptr) return copy_from_memory(ticket);
   waiting_.push_back(&ticket);
+}
+
+void Staging::copy_from_memory(Ticket& ticket) {
+  const int64_t from_ns = timeline_ != nullptr ? timeline_now_ns() : 0;
+  stream_->copy(ticket.slot(), ticket.request.source, ticket.request.bytes);
+  stream_->record(*ticket.ready_event());
+  stream_->run_on_host([this, &ticket, from_ns] {
+    note_copy(ticket, from_ns);
+    {
+      std::lock_guard lock(mutex_);
+      passed_.push_back(&ticket);
+    }
+    wake_.signal();
+  });
+  done_(ticket, nullptr);
 }
 
 void Staging::fill(TransferQueue& queue) {
@@ -57,10 +76,13 @@ void Staging::fill(TransferQueue& queue) {
 
 void Staging::take_back() {
   back_.clear();
+  back_tickets_.clear();
   {
     std::lock_guard lock(mutex_);
     std::swap(back_, returned_);
+    std::swap(back_tickets_, passed_);
   }
+  for (Ticket* ticket : back_tickets_) ticket->reading = false;
   for (int buffer : back_) {
     Ticket& ticket = *pieces_[static_cast<size_t>(buffer)].ticket;
     --ticket.staged.buffers;
@@ -72,52 +94,115 @@ void Staging::take_back() {
 void Staging::read_piece(TransferQueue& queue, int buffer) {
   Ticket& ticket = *waiting_.front();
   StagedPart& part = ticket.staged;
-  const int64_t bytes = std::min(piece_bytes_, ticket.request.bytes - part.next);
-  pieces_[static_cast<size_t>(buffer)] = {&ticket, part.next, bytes, 0};
-  part.next += bytes;
+  Piece& piece = pieces_[static_cast<size_t>(buffer)];
+  piece = {.ticket = &ticket,
+           .begin = part.next,
+           .bytes = std::min(piece_bytes_, ticket.request.bytes - part.next)};
+  part.next += piece.bytes;
   part.more = part.next < ticket.request.bytes;
   ++part.buffers;
   ++part.reads;
   if (!part.more) waiting_.erase(waiting_.begin());
-  queue.submit({.file = ticket.request.file,
-                .offset = ticket.request.offset + part.next - bytes,
-                .data = buffer_data(buffer),
-                .bytes = bytes,
-                .done = [this, buffer](std::exception_ptr error) { copy_piece(buffer, error); },
-                .begun = note_begin(ticket, timeline_)});
+  int64_t filled = 0;
+  do {  // a fetch of nothing is a read, too
+    const FilePiece run = next_run(ticket, piece.bytes - filled);
+    ++piece.transfers;
+    queue.submit(
+        {.file = ticket.request.file,
+         .offset = ticket.request.offset + run.offset,
+         .data = buffer_data(buffer) + filled,
+         .bytes = run.bytes,
+         .done = [this, buffer](std::exception_ptr error) { finish_transfer(buffer, error); },
+         .begun = note_begin(ticket, timeline_)});
+    filled += run.bytes;
+  } while (filled < piece.bytes);
 }
 
-void Staging::copy_piece(int buffer, std::exception_ptr error) {
+// What of the file comes next, at most so many bytes.
+FilePiece Staging::next_run(Ticket& ticket, int64_t most) const {
+  StagedPart& part = ticket.staged;
+  const FilePiece whole{0, ticket.request.bytes};
+  const FilePiece& run = ticket.request.pieces.empty() ? whole : ticket.request.pieces[part.run];
+  const FilePiece next{run.offset + part.run_read, std::min(most, run.bytes - part.run_read)};
+  part.run_read += next.bytes;
+  if (part.run_read < run.bytes) return next;
+  ++part.run;
+  part.run_read = 0;
+  return next;
+}
+
+void Staging::finish_transfer(int buffer, std::exception_ptr error) {
+  Piece& piece = pieces_[static_cast<size_t>(buffer)];
+  StagedPart& part = piece.ticket->staged;
+  if (error != nullptr && part.error == nullptr) {
+    part.error = error;
+    if (part.more) std::erase(waiting_, piece.ticket);
+    part.more = false;
+  }
+  if (--piece.transfers == 0) copy_piece(buffer);
+}
+
+void Staging::copy_piece(int buffer) {
   Piece& piece = pieces_[static_cast<size_t>(buffer)];
   Ticket& ticket = *piece.ticket;
   StagedPart& part = ticket.staged;
   --part.reads;
-  if (error != nullptr && part.error == nullptr) {
-    part.error = error;
-    if (part.more) std::erase(waiting_, &ticket);
-    part.more = false;
-  }
+  piece.arrived = true;
   if (part.error == nullptr) {
     if (timeline_ != nullptr) piece.copy_from_ns = timeline_now_ns();
     stream_->copy(ticket.slot() + piece.begin, buffer_data(buffer), piece.bytes);
+    compare(ticket);
   }
   const bool last = part.reads == 0 && !part.more;
   if (last && part.error == nullptr) stream_->record(*ticket.ready_event());
-  // After the record, so that the event has passed when the ticket is used again.
-  stream_->run_on_host([this, buffer] {
-    if (timeline_ != nullptr) note_copy(buffer);
-    give_back(buffer);
-  });
+  let_go(ticket);  // after the record, so that the event has passed when the ticket is used again
   if (last) done_(ticket, part.error);
 }
 
+// Takes what has come in order into the digest.
+void Staging::compare(Ticket& ticket) {
+  StagedPart& part = ticket.staged;
+  const FetchRequest& request = ticket.request;
+  if (!request.digest) return;
+  if (!part.digest) part.digest.emplace();
+  const auto is_next = [&](const Piece& piece) {
+    return piece.arrived && piece.ticket == &ticket && piece.begin == part.digested;
+  };
+  for (auto piece = pieces_.begin();
+       (piece = std::find_if(pieces_.begin(), pieces_.end(), is_next)) != pieces_.end();) {
+    part.digest->update(buffer_data(static_cast<int>(piece - pieces_.begin())),
+                        static_cast<size_t>(piece->bytes));
+    part.digested += piece->bytes;
+  }
+  if (part.digested < request.bytes || part.digest->value() == *request.digest) return;
+  part.error = std::make_exception_ptr(CheckpointError(
+      request.file->path() + ": segment \"" + std::string(request.name) + "\" (" +
+      std::to_string(request.bytes) + " bytes at " + std::to_string(request.offset) +
+      ") is damaged: its digest is not that of the manifest"));
+}
+
+// Gives back the buffers of pieces that nobody needs but their copies.
+void Staging::let_go(Ticket& ticket) {
+  const StagedPart& part = ticket.staged;
+  const bool all = !ticket.request.digest || part.error != nullptr;
+  for (int buffer = 0; buffer < static_cast<int>(pieces_.size()); ++buffer) {
+    Piece& piece = pieces_[static_cast<size_t>(buffer)];
+    if (!piece.arrived || piece.ticket != &ticket || !(all || piece.begin < part.digested))
+      continue;
+    piece.arrived = false;
+    stream_->run_on_host([this, buffer, &ticket, from_ns = piece.copy_from_ns] {
+      note_copy(ticket, from_ns);
+      give_back(buffer);
+    });
+  }
+}
+
 // A copy begins when it is enqueued or when the one before it ends.
-void Staging::note_copy(int buffer) {
-  const Piece& piece = pieces_[static_cast<size_t>(buffer)];
-  if (piece.copy_from_ns == 0) return;
-  const int64_t begin_ns = std::max(piece.copy_from_ns, copied_at_ns_);
+void Staging::note_copy(const Ticket& ticket, int64_t from_ns) {
+  if (timeline_ == nullptr || from_ns == 0) return;
+  const int64_t begin_ns = std::max(from_ns, copied_at_ns_);
   copied_at_ns_ = timeline_now_ns();
-  timeline_->add(Track::kCopy, piece.ticket->request.name, begin_ns, copied_at_ns_);
+  timeline_->add(Track::kCopy, ticket.request.name, begin_ns, copied_at_ns_);
 }
 
 void Staging::give_back(int buffer) {

@@ -6,7 +6,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
+#include "base/digest.h"
 #include "nvme/event_fd.h"
 #include "prefetch/prefetcher.h"
 
@@ -14,11 +16,15 @@ namespace zerostream {
 
 // How far a fetch through pinned buffers has come (staging.h).
 struct StagedPart {
-  int64_t next = 0;  // where the next piece begins
-  bool more = true;  // pieces are left to read
-  int reads = 0;     // pieces being read
-  int buffers = 0;   // pieces in buffers: being read or copied
+  int64_t next = 0;      // where the next piece begins
+  size_t run = 0;        // the file's run that it begins in,
+  int64_t run_read = 0;  // and how far into that run
+  bool more = true;      // pieces are left to read
+  int reads = 0;         // pieces being read
+  int buffers = 0;       // pieces in buffers: being read or copied
   std::exception_ptr error;
+  std::optional<Digest> digest;  // where one is asked for: of the bytes before `digested`
+  int64_t digested = 0;
 };
 
 // A fetch from its submission to its release; then used again for another one. It outlives the

@@ -1,8 +1,11 @@
 #include "tests/offload/golden_case.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -30,6 +33,22 @@ std::vector<float> floats_from_base64(const std::string& text) {
   std::vector<float> floats(bytes.size() / 4);
   std::memcpy(floats.data(), bytes.data(), floats.size() * 4);
   return floats;
+}
+
+std::vector<int32_t> whole_text(const GoldenPrompt& prompt) {
+  std::vector<int32_t> tokens = prompt.token_ids;
+  tokens.insert(tokens.end(), prompt.generated.begin(), prompt.generated.end());
+  return tokens;
+}
+
+// Calls check(actual logits, expected ones).
+template <typename Check>
+void for_each_prompt(const GoldenSubject& subject, const RuntimeOptions& options,
+                     const std::string& name, const Check& check) {
+  ModelRuntime runtime(subject.store, subject.device, subject.kernels, options);
+  for (const GoldenPrompt& prompt : golden_prompts(name))
+    check(compute_logits(runtime, subject.device, whole_text(prompt), prompt.positions, 64),
+          prompt.logits);
 }
 
 }  // namespace
@@ -90,8 +109,10 @@ std::vector<GenerationResult> generate_all(Generator& generator,
   return results;
 }
 
-std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32_t>& tokens,
+std::vector<float> compute_logits(ModelRuntime& runtime, Device& device,
+                                  const std::vector<int32_t>& tokens,
                                   const std::vector<int32_t>& positions, int32_t chunk) {
+  const std::unique_ptr<Stream> stream = device.make_copy_stream();
   KvBlocks& kv = runtime.kv_blocks();
   std::vector<int32_t> blocks(kv.blocks_for(static_cast<int64_t>(tokens.size())));
   for (int32_t& block : blocks) block = kv.take();
@@ -109,13 +130,59 @@ std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32
     const std::vector<SampleRow> rows(batch.logit_rows.size());
     std::vector<SampleResult> results(rows.size());
     runtime.scheduler().run(batch, rows.data(), results.data());
+    const TensorView view = runtime.scheduler().logits();
     for (size_t i = 0; i < rows.size(); ++i) {
-      const TensorView view = runtime.scheduler().logits();
-      logits.insert(logits.end(), view.row_as<float>(i), view.row_as<float>(i) + view.cols);
+      logits.resize(logits.size() + static_cast<size_t>(view.cols));
+      stream->copy(logits.data() + logits.size() - view.cols, view.row(static_cast<int64_t>(i)),
+                   view.cols * int64_t{sizeof(float)});
+      stream->synchronize();
     }
   }
   kv.release(blocks);
   return logits;
+}
+
+void expect_golden_logits(const GoldenSubject& subject, const RuntimeOptions& options,
+                          const std::string& name, double tolerance) {
+  for_each_prompt(subject, options, name, [&](const auto& actual, const auto& expected) {
+    ASSERT_EQ(actual.size(), expected.size());
+    double largest = 0, worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
+      const double error = std::abs(static_cast<double>(actual[i]) - expected[i]);
+      if (!(error <= worst)) worst = error;  // NaN counts
+    }
+    EXPECT_LE(worst, tolerance * largest);
+  });
+}
+
+void expect_golden_logits_near(const GoldenSubject& subject, const RuntimeOptions& options,
+                               const std::string& name, double bound) {
+  for_each_prompt(subject, options, name, [&](const auto& actual, const auto& expected) {
+    ASSERT_EQ(actual.size(), expected.size());
+    double error = 0, power = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      error += std::pow(static_cast<double>(actual[i]) - expected[i], 2);
+      power += std::pow(static_cast<double>(expected[i]), 2);
+    }
+    EXPECT_LE(error / power, bound) << dtype_name(subject.store.layout().dtype);
+  });
+}
+
+void expect_golden_text(const GoldenSubject& subject, const RuntimeOptions& options,
+                        const std::string& name) {
+  Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+  const std::vector<GoldenPrompt> prompts = golden_prompts(name);
+  std::vector<GenerationRequest> requests(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    requests[i].prompt_tokens = prompts[i].token_ids;
+    requests[i].max_new_tokens = static_cast<int32_t>(prompts[i].generated.size());
+  }
+  const std::vector<GenerationResult> results = generate_all(generator, requests);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(results[i].token_ids, prompts[i].generated);
+    EXPECT_EQ(results[i].reason, FinishReason::kLength);
+  }
 }
 
 }  // namespace zerostream

@@ -29,6 +29,13 @@ std::vector<std::string> golden_names();  // of tiny checkpoints with expected r
 std::string golden_path(const std::string& name);
 std::vector<GoldenPrompt> golden_prompts(const std::string& name);
 
+// A store and what runs it.
+struct GoldenSubject {
+  const PackedStore& store;
+  Device& device;
+  Kernels& kernels;
+};
+
 // A golden checkpoint packed into a folder of its own, and a CPU to run it on.
 class GoldenModel {
  public:
@@ -40,6 +47,7 @@ class GoldenModel {
   const PackedStore& store() const { return *store_; }
   CpuDevice& device() { return *device_; }
   Kernels& kernels() { return *kernels_; }
+  GoldenSubject subject() { return {*store_, *device_, *kernels_}; }
   std::string folder() const { return folder_.file("store"); }
 
  private:
@@ -57,8 +65,18 @@ std::vector<GenerationResult> generate_all(Generator& generator,
                                            std::vector<GenerationRequest> requests);
 
 // Raw logits [logit rows of the batch, vocab_size] of one row's tokens from the start, in chunks of
-// at most `chunk` tokens; logits are wanted at `positions`.
-std::vector<float> compute_logits(ModelRuntime& runtime, const std::vector<int32_t>& tokens,
+// at most `chunk` tokens; logits are wanted at `positions`. `device`: the runtime's.
+std::vector<float> compute_logits(ModelRuntime& runtime, Device& device,
+                                  const std::vector<int32_t>& tokens,
                                   const std::vector<int32_t>& positions, int32_t chunk);
+
+// Logits are those of `name`: no further from them than `tolerance` times the largest.
+void expect_golden_logits(const GoldenSubject& subject, const RuntimeOptions& options,
+                          const std::string& name, double tolerance);
+// The same by the mean squared error over the mean square.
+void expect_golden_logits_near(const GoldenSubject& subject, const RuntimeOptions& options,
+                               const std::string& name, double bound);
+void expect_golden_text(const GoldenSubject& subject, const RuntimeOptions& options,
+                        const std::string& name);
 
 }  // namespace zerostream

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "model/json.h"
@@ -13,65 +12,20 @@ namespace {
 
 class Golden : public testing::TestWithParam<std::string> {};
 
-void expect_close(const std::vector<float>& actual, const std::vector<float>& expected,
-                  double tolerance) {
-  ASSERT_EQ(actual.size(), expected.size());
-  double largest = 0, worst = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
-    worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - expected[i]));
-  }
-  EXPECT_LE(worst, tolerance * largest);
-}
-
-// Mean squared error over mean square.
-double normalised_error(const std::vector<float>& actual, const std::vector<float>& expected) {
-  double error = 0, power = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    error += std::pow(static_cast<double>(actual[i]) - expected[i], 2);
-    power += std::pow(static_cast<double>(expected[i]), 2);
-  }
-  return error / power;
-}
-
-std::vector<int32_t> whole_text(const GoldenPrompt& prompt) {
-  std::vector<int32_t> tokens = prompt.token_ids;
-  tokens.insert(tokens.end(), prompt.generated.begin(), prompt.generated.end());
-  return tokens;
-}
-
-void expect_logits(GoldenModel& model, const std::string& name) {
-  ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
-  for (const GoldenPrompt& prompt : golden_prompts(name))
-    expect_close(compute_logits(runtime, whole_text(prompt), prompt.positions, 64), prompt.logits,
-                 1e-4);
-}
-
-void expect_greedy_text(GoldenModel& model, const std::string& name, PlacementKind placement) {
-  Generator generator(model.store(), model.device(), model.kernels(), nullptr,
-                      tiny_options(placement));
-  const std::vector<GoldenPrompt> prompts = golden_prompts(name);
-  std::vector<GenerationRequest> requests(prompts.size());
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    requests[i].prompt_tokens = prompts[i].token_ids;
-    requests[i].max_new_tokens = static_cast<int32_t>(prompts[i].generated.size());
-  }
-  const std::vector<GenerationResult> results = generate_all(generator, requests);
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    EXPECT_EQ(results[i].token_ids, prompts[i].generated);
-    EXPECT_EQ(results[i].reason, FinishReason::kLength);
-  }
-}
+constexpr double kFp32Tolerance = 1e-4;
+// Half precision: the bounds are what 8 and 11 bits of mantissa give on these models, with their
+// large weights.
+constexpr double kBf16Error = 2e-3, kFp16Error = 5e-5;
 
 TEST_P(Golden, LogitsInFp32) {
   GoldenModel model(golden_path(GetParam()), DType::kF32);
-  expect_logits(model, GetParam());
+  expect_golden_logits(model.subject(), tiny_options(), GetParam(), kFp32Tolerance);
 }
 
 TEST_P(Golden, GreedyTextFromNvmeAndFromHost) {
   GoldenModel model(golden_path(GetParam()), DType::kF32);
-  expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
-  expect_greedy_text(model, GetParam(), PlacementKind::kHost);
+  expect_golden_text(model.subject(), tiny_options(PlacementKind::kNvme), GetParam());
+  expect_golden_text(model.subject(), tiny_options(PlacementKind::kHost), GetParam());
 }
 
 // Cases that hold the same weights as a GGUF file, too.
@@ -79,27 +33,15 @@ class GoldenGguf : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenGguf, SameAsItsTwin) {
   GoldenModel model(golden_path(GetParam()) + "/model.gguf", DType::kF32);
-  expect_logits(model, GetParam());
-  expect_greedy_text(model, GetParam(), PlacementKind::kNvme);
+  expect_golden_logits(model.subject(), tiny_options(), GetParam(), kFp32Tolerance);
+  expect_golden_text(model.subject(), tiny_options(PlacementKind::kNvme), GetParam());
 }
 
-void expect_logits_near(GoldenModel& model, const std::string& name, double bound) {
-  ModelRuntime runtime(model.store(), model.device(), model.kernels(), tiny_options());
-  for (const GoldenPrompt& prompt : golden_prompts(name)) {
-    const std::vector<float> logits =
-        compute_logits(runtime, whole_text(prompt), prompt.positions, 64);
-    EXPECT_LE(normalised_error(logits, prompt.logits), bound)
-        << dtype_name(model.store().layout().dtype);
-  }
-}
-
-// Half precision: the bounds are what 8 and 11 bits of mantissa give on these models, with their
-// large weights.
 TEST_P(Golden, LogitsInHalfPrecision) {
   GoldenModel bf16(golden_path(GetParam()), DType::kBF16);
-  expect_logits_near(bf16, GetParam(), 2e-3);
+  expect_golden_logits_near(bf16.subject(), tiny_options(), GetParam(), kBf16Error);
   GoldenModel fp16(golden_path(GetParam()), DType::kF16);
-  expect_logits_near(fp16, GetParam(), 5e-5);
+  expect_golden_logits_near(fp16.subject(), tiny_options(), GetParam(), kFp16Error);
 }
 
 // A store made here runs on every x86-64 machine: lesser instruction sets read the same tiles.
@@ -107,9 +49,9 @@ TEST_P(Golden, EveryInstructionSet) {
   for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
     if (isa > detect_cpu_isa()) break;
     GoldenModel fp32(golden_path(GetParam()), DType::kF32, {.threads = 2, .max_isa = isa});
-    expect_logits(fp32, GetParam());
+    expect_golden_logits(fp32.subject(), tiny_options(), GetParam(), kFp32Tolerance);
     GoldenModel bf16(golden_path(GetParam()), DType::kBF16, {.threads = 2, .max_isa = isa});
-    expect_logits_near(bf16, GetParam(), 2e-3);
+    expect_golden_logits_near(bf16.subject(), tiny_options(), GetParam(), kBf16Error);
   }
 }
 

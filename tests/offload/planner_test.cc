@@ -106,8 +106,8 @@ TEST_F(PlannerTest, ADeviceWithMemoryOfItsOwnUsesTheHosts) {
   request_.host_memory = 4 * kGiB;
   const RunPlan plan = this->plan();
   EXPECT_LE(total(plan.memory.pools), 7 * kGiB);
-  EXPECT_LE(total(plan.host_pools), 4 * kGiB);
-  EXPECT_GT(total(plan.host_pools), 3 * kGiB);
+  EXPECT_LE(total(plan.memory.host_pools), 4 * kGiB);
+  EXPECT_GT(total(plan.memory.host_pools), 3 * kGiB);
   int tiers[3] = {};
   for (const Tier tier : plan.run.weights) ++tiers[static_cast<int>(tier)];
   EXPECT_GT(tiers[static_cast<int>(Tier::kHost)], 0);

@@ -27,7 +27,7 @@ std::vector<float> all_logits(GoldenModel& model, const std::vector<int32_t>& to
   ModelRuntime runtime(model.store(), model.device(), model.kernels(), options);
   std::vector<int32_t> positions(tokens.size() - 1);
   for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);
-  return compute_logits(runtime, tokens, positions, 16);
+  return compute_logits(runtime, model.device(), tokens, positions, 16);
 }
 
 // The bounds are about twice what these models give, whose random weights magnify every error.

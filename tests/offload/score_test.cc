@@ -266,7 +266,7 @@ TEST(SmolLM2, ScoresAreThoseOfItsLogits) {
     ModelRuntime runtime(model.store(), model.device(), model.kernels(), options);
     std::vector<int32_t> positions(tokens.size() - 1);
     std::iota(positions.begin(), positions.end(), 0);
-    logits = compute_logits(runtime, tokens, positions, 4);
+    logits = compute_logits(runtime, model.device(), tokens, positions, 4);
   }
   Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
   const GenerationResult scored = generate_all(generator, {score_request(tokens)})[0];

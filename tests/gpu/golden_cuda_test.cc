@@ -1,0 +1,182 @@
+// Whole models on the emulated GPU: weights streamed and resident, beside what transformers
+// computes.
+#include <gmock/gmock.h>
+
+#include "gpu/cuda_device.h"
+#include "gpu/cuda_kernels.h"
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/offload/golden_case.h"
+#include "zerostream/error.h"
+
+namespace zerostream {
+namespace {
+
+constexpr int64_t kDeviceBytes = int64_t{64} << 20;
+
+RuntimeOptions cuda_options(const Placement& placement) {
+  RuntimeOptions options = tiny_options();
+  options.placement = placement;
+  options.kv_placement = {.kind = PlacementKind::kHost, .device = Share{}};
+  options.device_memory = kDeviceBytes;
+  return options;
+}
+
+const Placement kDevice = {.kind = PlacementKind::kHost, .device = Share{}};
+const Placement kHost = {.kind = PlacementKind::kHost};
+const Placement kNvme = {.kind = PlacementKind::kNvme};
+// A third each.
+const Placement kSpread = {.kind = PlacementKind::kShares,
+                           .device = Share{Share::Kind::kFraction, 0, 0.35},
+                           .host = Share{Share::Kind::kFraction, 0, 0.35},
+                           .nvme = Share{}};
+
+// A golden model in a store, and a GPU to run it on.
+class GoldenOnCuda {
+ public:
+  GoldenOnCuda(const std::string& name, DType dtype) : model_(golden_path(name), dtype) {}
+  GoldenSubject subject() { return {model_.store(), device_, kernels_}; }
+
+ private:
+  GoldenModel model_;
+  CudaDevice device_;
+  CudaKernels kernels_{device_, model_.store().config().vocab_size};
+};
+
+class GoldenCuda : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { cuda_emulator::reset(); }
+  void TearDown() override { cuda_emulator::reset(); }
+};
+
+TEST_P(GoldenCuda, GreedyTextFromEveryTier) {
+  GoldenOnCuda model(GetParam(), DType::kF32);
+  for (const Placement& placement : {kDevice, kNvme, kSpread})
+    expect_golden_text(model.subject(), cuda_options(placement), GetParam());
+}
+
+TEST_P(GoldenCuda, LogitsInFp32) {
+  GoldenOnCuda model(GetParam(), DType::kF32);
+  expect_golden_logits(model.subject(), cuda_options(kHost), GetParam(), 1e-4);
+}
+
+TEST_P(GoldenCuda, LogitsInHalfPrecision) {
+  GoldenOnCuda bf16(GetParam(), DType::kBF16);
+  expect_golden_logits_near(bf16.subject(), cuda_options(kNvme), GetParam(), 2e-3);
+  GoldenOnCuda fp16(GetParam(), DType::kF16);
+  expect_golden_logits_near(fp16.subject(), cuda_options(kNvme), GetParam(), 5e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenCuda, testing::ValuesIn(golden_names()),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class CudaStreaming : public testing::Test {
+ protected:
+  void SetUp() override { cuda_emulator::reset(); }
+  void TearDown() override { cuda_emulator::reset(); }
+};
+
+TEST_F(CudaStreaming, EveryTierHoldsItsShare) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  ModelRuntime runtime(subject.store, subject.device, subject.kernels, cuda_options(kSpread));
+  RunStatistics statistics;
+  runtime.update(statistics);
+  EXPECT_TRUE(statistics.own_memory);
+  EXPECT_GT(statistics.resident_bytes, 0);
+  EXPECT_GT(statistics.host_bytes, 0);
+  EXPECT_LT(statistics.resident_bytes + statistics.host_bytes, statistics.weights_bytes);
+}
+
+// What the plan promises of both memories holds, and nothing is allocated, no host thread waits for
+// the device, but once for each pass, and no copy is of pageable memory.
+TEST_F(CudaStreaming, PassesOnlyEnqueue) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  const auto before = static_cast<int64_t>(cuda_emulator::allocated_bytes());
+  const RuntimeOptions options = cuda_options(kSpread);
+  Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+  int64_t planned = 0;
+  for (const PoolBytes& pool : generator.plan().pools) planned += pool.bytes;
+  constexpr int64_t kAlignments = 32 * 4096;  // of buffers
+  EXPECT_LE(static_cast<int64_t>(cuda_emulator::allocated_bytes()) - before,
+            planned - subject.device.scratch_bytes() + kAlignments);
+
+  std::vector<GenerationRequest> requests(6);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt_tokens = {1, static_cast<int32_t>(5 + i), 7};
+    requests[i].max_new_tokens = 4 + static_cast<int32_t>(i);
+    requests[i].sampling.repetition_penalty = 1.1f;
+  }
+  generate_all(generator, requests);
+  cuda_emulator::reset({.forbid_pageable_copies = true});
+  const RunStatistics first = generator.statistics();
+  const std::vector<GenerationResult> results = generate_all(generator, requests);
+  for (const GenerationResult& result : results) EXPECT_EQ(result.reason, FinishReason::kLength);
+  const RunStatistics& statistics = generator.statistics();
+  const int64_t passes = statistics.decode_passes + statistics.prefill_passes -
+                         first.decode_passes - first.prefill_passes;
+  EXPECT_GT(passes, 8);
+  EXPECT_EQ(cuda_emulator::counters().host_synchronisations, passes);
+  EXPECT_EQ(cuda_emulator::counters().allocations, 0);
+  EXPECT_EQ(cuda_emulator::counters().pageable_copies, 0);
+}
+
+// Delays of every operation and another order of threads change nothing.
+TEST_F(CudaStreaming, SameTextInEveryOrderOfEvents) {
+  for (const uint64_t seed : {uint64_t{1}, uint64_t{2}}) {
+    cuda_emulator::reset({.schedule_seed = seed, .delay_us = 200});
+    GoldenOnCuda model("qwen2", DType::kF32);
+    RuntimeOptions options = cuda_options(kSpread);
+    options.prefetch_depth = static_cast<int32_t>(seed);
+    expect_golden_text(model.subject(), options, "qwen2");
+  }
+}
+
+TEST_F(CudaStreaming, AFailedKernelEndsTheRunWithItsName) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  Generator generator(subject.store, subject.device, subject.kernels, nullptr, cuda_options(kNvme));
+  std::vector<GenerationRequest> requests(1);
+  requests[0].prompt_tokens = {1, 2, 3};
+  cuda_emulator::fail_kernel(20);
+  EXPECT_THAT([&] { generate_all(generator, requests); },
+              testing::ThrowsMessage<DeviceError>(testing::HasSubstr("cudaErrorIllegalAddress")));
+}
+
+TEST_F(CudaStreaming, DamageIsFoundOnTheWay) {
+  GoldenModel model(golden_path("llama2"), DType::kF32);
+  const std::string weights = model.store().weights_path();
+  std::string bytes = read_file(weights);
+  const Segment& segment = model.store().segments()[2];
+  bytes[static_cast<size_t>(segment.offset + 5)] ^= 1;
+  write_file(weights, bytes);
+  CudaDevice device;
+  CudaKernels kernels(device, model.store().config().vocab_size);
+  for (const Placement& placement : {kNvme, kHost, kDevice})
+    EXPECT_THAT(
+        [&] {
+          expect_golden_text({model.store(), device, kernels}, cuda_options(placement), "llama2");
+        },
+        testing::ThrowsMessage<CheckpointError>(
+            testing::AllOf(testing::HasSubstr(segment.name), testing::HasSubstr("damaged"))));
+}
+
+TEST_F(CudaStreaming, PlansSayWhichMemoryIsShort) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  RuntimeOptions options = cuda_options(kDevice);
+  options.device_memory = 100000;
+  EXPECT_THAT([&] { ModelRuntime(subject.store, subject.device, subject.kernels, options); },
+              testing::ThrowsMessage<InfeasibleError>(testing::HasSubstr("Raise device.memory")));
+  options = cuda_options(kHost);
+  options.host_memory = 200000;
+  EXPECT_THAT([&] { ModelRuntime(subject.store, subject.device, subject.kernels, options); },
+              testing::ThrowsMessage<InfeasibleError>(testing::HasSubstr("Raise host.memory")));
+}
+
+}  // namespace
+}  // namespace zerostream
