@@ -1,0 +1,2 @@
+# Rows see the positions after them.
+s/position <= row\.own \&\& //

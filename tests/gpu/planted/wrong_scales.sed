@@ -1,0 +1,2 @@
+# Scales are those of another group.
+s/input \/ panel\.group_size/input \/ 128/
