@@ -24,10 +24,12 @@ using CompileContext = std::unique_ptr<pcre2_compile_context, Freed<pcre2_compil
 using MatchContext = std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>>;
 
-// From one place of the text; real patterns take a few steps for each byte.
-constexpr uint32_t kMinMatchSteps = 200'000;
-constexpr size_t kMatchStepsPerByte = 64;
-constexpr uint32_t kMatchHeapKib = 32 * 1024;  // and 1 KiB for each byte of the text
+constexpr uint32_t kStepsPerPlace = 2048;  // free
+constexpr uint32_t kMoreSteps = 8;         // times as many for the next try
+constexpr size_t kFreeSteps = 10'000'000;  // of the budget
+constexpr size_t kStepsPerByte = 256;
+constexpr size_t kFreeHeapKib = 32 * 1024;  // and 1 KiB for each byte of the text
+constexpr size_t kWindow = 1024;            // bytes in which one call looks for a match's begin
 
 std::string error_text(int code) {
   PCRE2_UCHAR buffer[256];
@@ -41,10 +43,10 @@ std::shared_ptr<const void> compile(const std::string& pattern, const std::strin
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
-                    &offset, context.get());
+  pcre2_code* code = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT,
+      &error, &offset, context.get());
   if (code == nullptr) {
     throw CheckpointError(where + ": bad pattern: " + error_text(error) + " at byte " +
                           std::to_string(offset) + " of " + pattern);
@@ -55,44 +57,87 @@ std::shared_ptr<const void> compile(const std::string& pattern, const std::strin
   return owner;
 }
 
-// One search through one text.
+// One search through one text. Costs no more than the text's length allows: from every place a few
+// steps are free, more are taken from a budget for all of the text.
 class Search {
  public:
   Search(const void* code, std::string_view text)
       : code_(static_cast<const pcre2_code*>(code)),
         text_(text),
+        budget_(kFreeSteps + kStepsPerByte * text.size()),
         context_(pcre2_match_context_create(nullptr)),
         data_(pcre2_match_data_create(1, nullptr)) {
     require(context_ != nullptr && data_ != nullptr, "memory for a match");
-    const size_t steps = std::min<size_t>(text.size() * kMatchStepsPerByte, UINT32_MAX);
-    pcre2_set_match_limit(context_.get(), std::max(kMinMatchSteps, static_cast<uint32_t>(steps)));
-    pcre2_set_heap_limit(context_.get(), kMatchHeapKib + static_cast<uint32_t>(std::min<size_t>(
-                                                             text.size(), INT32_MAX)));
+    const size_t heap_kib = kFreeHeapKib + text.size();
+    pcre2_set_heap_limit(context_.get(),
+                         static_cast<uint32_t>(std::min<size_t>(heap_kib, UINT32_MAX)));
   }
 
   // The first match at or after `start`; false if there is none.
   bool next(size_t start, Regex::Match& match) {
-    int result = run(start, 0);
-    // The compiled code has a small stack; the interpreter takes memory as it needs.
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(start, PCRE2_NO_JIT);
-    if (result == PCRE2_ERROR_NOMATCH) return false;
-    if (result < 0) {
-      throw UsageError("the tokenizer's pattern does not get through the text at byte " +
-                       std::to_string(start) + ": " + error_text(result));
+    while (start <= text_.size()) {
+      const size_t end = std::min(start + kWindow, text_.size());
+      int result = run(start, end, kStepsPerPlace);
+      if (result == PCRE2_ERROR_MATCHLIMIT) result = run_place_by_place(start, end);
+      if (result != PCRE2_ERROR_NOMATCH) {
+        const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data_.get());
+        match = {range[0], range[1]};
+        return true;
+      }
+      start = after(end);
     }
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data_.get());
-    match = {range[0], range[1]};
-    return true;
+    return false;
   }
 
  private:
+  // Where the first character begins behind `place`.
+  size_t after(size_t place) const {
+    ++place;
+    while (place < text_.size() && (static_cast<uint8_t>(text_[place]) & 0xC0) == 0x80) ++place;
+    return place;
+  }
+
+  int run_place_by_place(size_t first, size_t last) {
+    for (size_t place = first; place <= last; place = after(place)) {
+      uint32_t steps = kStepsPerPlace;
+      int result = run(place, place, steps);
+      while (result == PCRE2_ERROR_MATCHLIMIT) {
+        steps *= kMoreSteps;
+        if (steps > budget_) fail(place, result);
+        budget_ -= steps;
+        result = run(place, place, steps);
+      }
+      if (result != PCRE2_ERROR_NOMATCH) return result;
+    }
+    return PCRE2_ERROR_NOMATCH;
+  }
+
+  // Looks for a match that begins at one of these places; MATCHLIMIT: it takes more than `steps`
+  // from one of them.
+  int run(size_t first, size_t last, uint32_t steps) {
+    pcre2_set_match_limit(context_.get(), steps);
+    pcre2_set_offset_limit(context_.get(), last);
+    int result = run(first, 0);
+    // The compiled code has a small stack; the interpreter takes memory as it needs.
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(first, PCRE2_NO_JIT);
+    if (result < 0 && result != PCRE2_ERROR_NOMATCH && result != PCRE2_ERROR_MATCHLIMIT)
+      fail(first, result);
+    return result;
+  }
+
   int run(size_t start, uint32_t options) {
     return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), start,
                        PCRE2_NO_UTF_CHECK | options, data_.get(), context_.get());
   }
 
+  [[noreturn]] static void fail(size_t place, int error) {
+    throw UsageError("the tokenizer's pattern does not get through the text at byte " +
+                     std::to_string(place) + ": " + error_text(error));
+  }
+
   const pcre2_code* code_;
   std::string_view text_;
+  size_t budget_;
   MatchContext context_;
   MatchData data_;
 };

@@ -145,6 +145,8 @@ class Translator {
         break;
       case 'B':
         return word_border(true);
+      case 'G':
+        refuse("the end of the last match");
       default:
         break;
     }
