@@ -90,6 +90,24 @@ std::string with_index(const std::string& line, int64_t index) {
   return row.dump();
 }
 
+// Whether with_index() can change the line.
+bool is_row(const std::string& line) {
+  try {
+    return parse_json(line, "").is_object();
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
+// The first line of a state file; not an object with settings unless a run wrote it.
+Json parse_header(const std::string& line) {
+  try {
+    return parse_json(line, "");
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
 // A new version of a file, put together line by line beside it and renamed over it.
 class Rewrite {
  public:
@@ -169,13 +187,16 @@ Json JobState::read_state(KnownLines& known) {
   Json header;
   state_end_ = for_each_line(state_.path(), [&](const std::string& line, int64_t) {
     if (header.is_null()) {
-      header = Json::parse(line, nullptr, false);
+      header = parse_header(line);
     } else if (const auto read = parse_entry(line)) {
       known[read->digest] = read->entry;
     }
   });
   cut(state_, state_end_);
-  if (!header.is_object() || !header.contains(kHeaderKey))
+  const bool known_header = header.is_object() && header.contains(kHeaderKey) &&
+                            header.contains("settings") && header["settings"].is_object() &&
+                            !header["settings"].empty();
+  if (!known_header)
     throw UsageError(path_ + " is not empty, and " + state_.path() +
                      " does not say how it was made: name another job.output, or replace it with "
                      "job.resume: false");
@@ -206,18 +227,20 @@ ResumeSummary JobState::reconcile(const KnownLines& known, const std::optional<I
   Rewrite rewrite(path_);
   const int64_t whole_lines = for_each_line(path_, [&](std::string& line, int64_t position) {
     const auto found = known.find(digest_of(line));
-    const bool ours = found != known.end();
+    bool ours = found != known.end();
     const Entry entry = ours ? found->second : Entry{};
+    const bool wanted = !input || input->contains(entry.row);
+    const int64_t index = input && wanted ? input->at(entry.row) : entry.index;
+    ours = ours && (index == entry.index || is_row(line));
     if (ours && entry.error) {
       rewrite.begin(position);
       ++summary.redone;
-    } else if (!ours || (input && !input->contains(entry.row)) || !done_.insert(entry.row).second) {
+    } else if (!ours || !wanted || !done_.insert(entry.row).second) {
       rewrite.begin(position);
       rewrite.move_aside(line);
       ++summary.moved_aside;
     } else {
       ++summary.kept;
-      const int64_t index = input ? input->at(entry.row) : entry.index;
       if (index != entry.index) {
         rewrite.begin(position);
         line = with_index(line, index);
