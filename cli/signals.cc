@@ -29,6 +29,7 @@ const std::atomic<bool>& catch_signals() {
   sigaction(SIGTERM, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
   return stop_flag;
 }
 

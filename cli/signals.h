@@ -6,7 +6,8 @@
 namespace zerostream {
 
 // From here on, the first SIGINT or SIGTERM makes the returned flag true, the second ends the
-// process at once. SIGPIPE is ignored: writes fail instead. The flag lives as long as the process.
+// process at once. SIGPIPE and SIGXFSZ are ignored: writes fail instead. The flag lives as long as
+// the process.
 const std::atomic<bool>& catch_signals();
 
 // The signal that came, 0: none.

@@ -25,7 +25,7 @@ bool add(int epoll, int fd) {
 AlarmFd::AlarmFd(int other)
     : epoll_(epoll_create1(EPOLL_CLOEXEC)),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
-  if (add(epoll_, other) && add(epoll_, timer_)) return;
+  if (epoll_ >= 0 && timer_ >= 0 && add(epoll_, other) && add(epoll_, timer_)) return;
   const int error = errno;
   close(timer_);
   close(epoll_);

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 
 #include "offload/job_state.h"
@@ -45,7 +44,8 @@ std::optional<InputScan> scan_input(const std::string& path, const std::atomic<b
   InputScan scan;
   RowReader reader(path, stop);
   for (; const auto row = reader.next(); ++scan.rows)
-    if (!row->error) scan.index.emplace(row->identity, row->index);
+    if (!row->error)
+      scan.index.emplace(row->identity, RowPlace{.index = row->index, .numbered = row->numbered});
   return scan;
 }
 
@@ -76,10 +76,9 @@ class Output {
       state_->append(entry, line);
     };
   }
-  // What is in the output now.
+  // What is in the output now. REQUIRES: prepare() was called.
   void for_each_line(const std::function<void(std::string_view line)>& use) const {
-    std::ifstream stream(path_, std::ios::binary);
-    for (std::string line; std::getline(stream, line);) use(line);
+    if (state_ != nullptr) state_->for_each_line(use);
   }
   void sync() const {
     if (state_ != nullptr) state_->sync();
@@ -217,6 +216,7 @@ class Job {
     if (!is_stream(config_.job.input))
       options.workload = measure_workload(
           config_.job.input, row_context(config_, purpose_, model, model_context(model)), stop_);
+    events_.adjust(options);
     facts_.predicted = plan_this_run(model,
                                      {.cache_folder = cache_folder_,
                                       .int8_activations = config_.device.int8_activations,

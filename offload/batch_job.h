@@ -31,6 +31,8 @@ struct JobEvents {
   std::function<void(const std::string& line)> warn = [](const std::string&) {};
   std::function<void(int64_t done, int64_t total)> packing = [](int64_t, int64_t) {};
   std::function<void(const JobProgress&)> progress = [](const JobProgress&) {};
+  // Last word on how the model runs, before memory is planned (tests: engines that fail).
+  std::function<void(RuntimeOptions&)> adjust = [](RuntimeOptions&) {};
 };
 
 struct JobResult {

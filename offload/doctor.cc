@@ -1,5 +1,6 @@
 #include "offload/doctor.h"
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -73,6 +74,9 @@ Finding direct_io(const std::string& folder) {
 
 Finding transparent_huge_pages() {
   const std::string name = "transparent huge pages";
+  if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+    return {name, Health::kSlower, "switched off for this process (prctl PR_SET_THP_DISABLE)",
+            "ask whoever starts this process; reads land in small pages"};
   const std::string mode = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
   if (mode.find("[always]") != std::string::npos || mode.find("[madvise]") != std::string::npos)
     return {name, Health::kGood, mode, ""};

@@ -4,13 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 
 #include "base/digest.h"
 #include "nvme/transfer.h"
@@ -20,6 +19,8 @@ namespace zerostream {
 namespace {
 
 constexpr const char* kHeaderKey = "zerostream_job_state";
+constexpr int64_t kPieceBytes = int64_t{1} << 20;
+constexpr std::chrono::seconds kSyncInterval{10};
 
 // The file behind a symbolic link, so that a rename replaces the file and not the link.
 std::string resolved(const std::string& path) {
@@ -41,30 +42,49 @@ void write_line(const File& file, int64_t& end, std::string_view line) {
   try {
     write_fully(file, end, reinterpret_cast<const std::byte*>(bytes.data()), size);
   } catch (const IoError&) {
-    cut(file, end);
+    if (ftruncate(file.fd(), end) != 0) throw;  // the next run cuts off what is torn
     throw;
   }
   end += size;
 }
 
-// Calls `use` with every whole line; returns the bytes that they take.
-int64_t for_each_line(const std::string& path,
-                      const std::function<void(std::string& line, int64_t position)>& use) {
-  std::ifstream stream(path, std::ios::binary);
-  int64_t end = 0;
-  for (std::string line; std::getline(stream, line) && !stream.eof();) {
-    const int64_t begin = end;
-    end += static_cast<int64_t>(line.size()) + 1;
-    use(line, begin);
+// Calls `use` with the first `bytes` of the file, a piece at a time.
+void read_pieces(const File& file, int64_t bytes,
+                 const std::function<void(std::string_view piece)>& use) {
+  std::string piece;
+  for (int64_t done = 0; done < bytes; done += std::ssize(piece)) {
+    piece.resize(static_cast<size_t>(std::min(kPieceBytes, bytes - done)));
+    read_fully(file, done, reinterpret_cast<std::byte*>(piece.data()), std::ssize(piece));
+    use(piece);
   }
-  if (stream.bad()) throw IoError("cannot read " + path, EIO);
+}
+
+// Calls `use` with every whole line; returns the bytes that they take.
+int64_t read_lines(const File& file,
+                   const std::function<void(std::string& line, int64_t position)>& use) {
+  std::string line;
+  int64_t end = 0;
+  read_pieces(file, file.size(), [&](std::string_view piece) {
+    for (size_t begin = 0; begin < piece.size();) {
+      const size_t border = piece.find('\n', begin);
+      line += piece.substr(begin, border - begin);
+      if (border == piece.npos) return;
+      begin = border + 1;
+      const int64_t position = end;
+      end += std::ssize(line) + 1;
+      use(line, position);
+      line.clear();
+    }
+  });
   return end;
 }
 
 std::string entry_text(const JobState::Entry& entry, uint64_t digest) {
-  char text[128];
-  std::snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64 " %016" PRIx64 " %" PRId64 " %s",
-                entry.row.high, entry.row.low, digest, entry.index, entry.error ? "error" : "ok");
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "%016" PRIx64 "%016" PRIx64 " %016" PRIx64 " %" PRId64 " %s %" PRId64,
+                entry.row.high, entry.row.low, digest, entry.place.index,
+                entry.error ? "error" : "ok", entry.place.numbered);
   return text;
 }
 
@@ -76,21 +96,22 @@ struct ReadEntry {
 std::optional<ReadEntry> parse_entry(const std::string& text) {
   ReadEntry read;
   char status[8] = {};
-  if (std::sscanf(text.c_str(), "%16" SCNx64 "%16" SCNx64 " %16" SCNx64 " %" SCNd64 " %5s",
-                  &read.entry.row.high, &read.entry.row.low, &read.digest, &read.entry.index,
-                  status) != 5)
+  if (std::sscanf(text.c_str(), "%16" SCNx64 "%16" SCNx64 " %16" SCNx64 " %" SCNd64 " %5s %" SCNd64,
+                  &read.entry.row.high, &read.entry.row.low, &read.digest, &read.entry.place.index,
+                  status, &read.entry.place.numbered) != 6)
     return std::nullopt;
   read.entry.error = std::strcmp(status, "ok") != 0;
   return read;
 }
 
-std::string with_index(const std::string& line, int64_t index) {
+std::string with_place(const std::string& line, const RowPlace& place) {
   auto row = nlohmann::ordered_json::parse(line);
-  row["index"] = index;
+  row["index"] = place.index;
+  if (place.numbered != 0) row["id"] = place.numbered;
   return row.dump();
 }
 
-// Whether with_index() can change the line.
+// Whether with_place() can change the line.
 bool is_row(const std::string& line) {
   try {
     return parse_json(line, "").is_object();
@@ -111,17 +132,19 @@ Json parse_header(const std::string& line) {
 // A new version of a file, put together line by line beside it and renamed over it.
 class Rewrite {
  public:
-  explicit Rewrite(std::string path) : path_(std::move(path)) {}
+  explicit Rewrite(const File& file) : file_(file), path_(file.path()) {}
   bool begun() const { return fresh_.fd() >= 0; }
 
   // From here on lines are written anew; what stands before `position` is taken over.
   void begin(int64_t position) {
     if (begun()) return;
-    const std::string fresh = path_ + ".new";
-    std::filesystem::copy_file(path_, fresh, std::filesystem::copy_options::overwrite_existing);
-    fresh_ = File::open(fresh, {.write = true});
-    cut(fresh_, position);
-    end_ = position;
+    fresh_ = File::open(path_ + ".new", {.write = true});
+    cut(fresh_, 0);
+    read_pieces(file_, position, [this](std::string_view piece) {
+      write_fully(fresh_, end_, reinterpret_cast<const std::byte*>(piece.data()),
+                  std::ssize(piece));
+      end_ += std::ssize(piece);
+    });
   }
   void keep(std::string_view line) {
     if (begun()) write_line(fresh_, end_, line);
@@ -136,11 +159,13 @@ class Rewrite {
   void commit() {
     if (old_.fd() >= 0) old_.sync();
     fresh_.sync();
-    std::filesystem::rename(fresh_.path(), path_);
+    if (std::rename(fresh_.path().c_str(), path_.c_str()) != 0)
+      throw IoError("cannot rename " + fresh_.path() + ": " + std::strerror(errno), errno);
   }
 
  private:
-  std::string path_;
+  const File& file_;
+  const std::string path_;
   File fresh_, old_;
   int64_t end_ = 0, old_end_ = 0;
 };
@@ -185,7 +210,7 @@ void JobState::start_over(const Json& settings) {
 
 Json JobState::read_state(KnownLines& known) {
   Json header;
-  state_end_ = for_each_line(state_.path(), [&](const std::string& line, int64_t) {
+  state_end_ = read_lines(state_, [&](const std::string& line, int64_t) {
     if (header.is_null()) {
       header = parse_header(line);
     } else if (const auto read = parse_entry(line)) {
@@ -224,14 +249,14 @@ void JobState::check_settings(const Json& known, const Json& settings) const {
 
 ResumeSummary JobState::reconcile(const KnownLines& known, const std::optional<InputIndex>& input) {
   ResumeSummary summary;
-  Rewrite rewrite(path_);
-  const int64_t whole_lines = for_each_line(path_, [&](std::string& line, int64_t position) {
+  Rewrite rewrite(output_);
+  const int64_t whole_lines = read_lines(output_, [&](std::string& line, int64_t position) {
     const auto found = known.find(digest_of(line));
     bool ours = found != known.end();
     const Entry entry = ours ? found->second : Entry{};
     const bool wanted = !input || input->contains(entry.row);
-    const int64_t index = input && wanted ? input->at(entry.row) : entry.index;
-    ours = ours && (index == entry.index || is_row(line));
+    const RowPlace place = input && wanted ? input->at(entry.row) : entry.place;
+    ours = ours && (place == entry.place || is_row(line));
     if (ours && entry.error) {
       rewrite.begin(position);
       ++summary.redone;
@@ -241,10 +266,10 @@ ResumeSummary JobState::reconcile(const KnownLines& known, const std::optional<I
       ++summary.moved_aside;
     } else {
       ++summary.kept;
-      if (index != entry.index) {
+      if (place != entry.place) {
         rewrite.begin(position);
-        line = with_index(line, index);
-        write_entry({.row = entry.row, .index = index}, line);
+        line = with_place(line, place);
+        write_entry({.row = entry.row, .place = place}, line);
       }
       rewrite.keep(line);
     }
@@ -264,11 +289,29 @@ void JobState::write_entry(const Entry& entry, std::string_view line) {
 }
 
 void JobState::append(const Entry& entry, std::string_view line) {
+  check_named();
   write_entry(entry, line);
   write_line(output_, output_end_, line);
+  if (std::chrono::steady_clock::now() - synced_ < kSyncInterval) return;
+  sync();
+  synced_ = std::chrono::steady_clock::now();
+}
+
+void JobState::for_each_line(const std::function<void(std::string_view line)>& use) const {
+  read_lines(output_, [&](const std::string& line, int64_t) { use(line); });
+}
+
+// What is written to a file without a name is lost.
+void JobState::check_named() const {
+  for (const File* file : {&output_, &state_}) {
+    struct stat info {};
+    if (fstat(file->fd(), &info) != 0 || info.st_nlink == 0)
+      throw IoError(file->path() + " was removed while the run was writing it", ENOENT);
+  }
 }
 
 void JobState::sync() const {
+  check_named();
   output_.sync();
   state_.sync();
 }

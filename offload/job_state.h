@@ -1,7 +1,9 @@
 // The output file of a job, and which rows it already holds.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,8 +15,15 @@
 
 namespace zerostream {
 
-// Rows of the whole input, where it can be known before the run: their identity and index.
-using InputIndex = std::unordered_map<RowIdentity, int64_t, RowIdentityHash>;
+// Where a row stands in the input.
+struct RowPlace {
+  int64_t index = 0;
+  int64_t numbered = 0;  // as in InputRow
+  bool operator==(const RowPlace&) const = default;
+};
+
+// Rows of the whole input, where it can be known before the run.
+using InputIndex = std::unordered_map<RowIdentity, RowPlace, RowIdentityHash>;
 
 // How the last run's output was taken over.
 struct ResumeSummary {
@@ -25,12 +34,13 @@ struct ResumeSummary {
 
 // OUT holds one line per finished row, in the order in which they ended. OUT.state beside it begins
 // with a line of the settings that the texts depend on, and has a line per output line: the row's
-// identity, the digest of the output line, the row's index, and whether it is an error row. A state
+// identity, the digest of the output line, the row's place, and whether it is an error row. A state
 // line is written before its output line. So, whenever a run is killed, every whole line of OUT is
 // known by its digest, a torn last line is cut off, and the order of lines does not matter.
 //
 // The state file is locked while this lives. Threads: done() from any between prepare() and the end
-// of all append() calls made by one thread. Errors: IoError with path and errno.
+// of all append() calls made by one thread. Errors: IoError with path and errno, also where
+// somebody removes one of the files.
 class JobState {
  public:
   // Creates OUT and OUT.state if absent. Throws UsageError when another run has them.
@@ -39,7 +49,7 @@ class JobState {
   ~JobState();
 
   // Makes OUT ready for this run. With `resume`, lines of `input`'s rows stay (all lines of rows
-  // without errors if `input` is absent) and get their present index; error rows are cut out; other
+  // without errors if `input` is absent) and get their present place; error rows are cut out; other
   // lines move to the end of OUT.old. Without `resume`, OUT becomes empty. Throws UsageError when
   // OUT was made with other settings, naming them, or is not known to be made by a run.
   ResumeSummary prepare(const Json& settings, bool resume, const std::optional<InputIndex>& input);
@@ -50,11 +60,14 @@ class JobState {
 
   struct Entry {
     RowIdentity row;
-    int64_t index = 0;
+    RowPlace place;
     bool error = false;
   };
   // Adds a line (without "\n"), in one write. When that fails, OUT is cut back to whole lines.
+  // Every some seconds everything is put on the disk.
   void append(const Entry& entry, std::string_view line);
+  // Calls `use` with every line of OUT.
+  void for_each_line(const std::function<void(std::string_view line)>& use) const;
   // Puts everything on the disk.
   void sync() const;
 
@@ -66,12 +79,14 @@ class JobState {
   void start_over(const Json& settings);
   ResumeSummary reconcile(const KnownLines& known, const std::optional<InputIndex>& input);
   void write_entry(const Entry& entry, std::string_view line);
+  void check_named() const;
 
   std::string path_;
   bool fresh_;  // OUT was not there, and is not used yet
   File output_, state_;
   int64_t output_end_ = 0, state_end_ = 0;
   std::unordered_set<RowIdentity, RowIdentityHash> done_;
+  std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace zerostream

@@ -12,6 +12,7 @@
 #include "base/require.h"
 #include "offload/kv_slots.h"
 #include "prefetch/background_writer.h"
+#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
@@ -26,11 +27,18 @@ int64_t layer_block_bytes(const ModelConfig& config, DType dtype, int32_t block_
 }
 
 File make_nameless_file(const std::string& directory, int64_t bytes, bool direct) {
-  std::filesystem::create_directories(directory);
+  std::error_code ignored;  // then the file cannot be opened
+  std::filesystem::create_directories(directory, ignored);
   const std::string path =
       (std::filesystem::path(directory) / ("kv-" + std::to_string(getpid()) + ".tmp")).string();
-  File file = File::open(path, {.write = true, .direct = direct});
-  std::filesystem::remove(path);
+  File file;
+  try {
+    file = File::open(path, {.write = true, .direct = direct});
+  } catch (const IoError& error) {
+    throw IoError(std::string("keys and values (kv_cache.directory): ") + error.what(),
+                  error.error_number());
+  }
+  std::filesystem::remove(path, ignored);
   file.allocate(bytes);
   return file;
 }

@@ -78,7 +78,7 @@ void RequestQueue::read_rows() {
 void RequestQueue::add(const InputRow& input) {
   FinishedRow row;
   row.id = input.id;
-  row.index = input.index;
+  row.place = {.index = input.index, .numbered = input.numbered};
   row.identity = input.identity;
   try {
     GenerationRequest request = make_request(input, source_.context);

@@ -80,7 +80,7 @@ std::string result_text(const GenerationResult& result, const Tokenizer& tokeniz
 
 std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
   const GenerationResult& result = row.result;
-  OrderedJson json = {{"id", row.id}, {"index", row.index}};
+  OrderedJson json = {{"id", row.id}, {"index", row.place.index}};
   if (result.reason == FinishReason::kError) {
     json["finish_reason"] = "error";
     json["error"] = {{"code", result.error_code}, {"message", result.error_message}};
@@ -173,7 +173,7 @@ void ResultWriter::work() {
 void ResultWriter::write(const FinishedRow& row) {
   const bool error = row.result.reason == FinishReason::kError;
   const std::string line = result_line(row, tokenizer_);
-  sink_({.row = row.identity, .index = row.index, .error = error}, line);
+  sink_({.row = row.identity, .place = row.place, .error = error}, line);
   ++(error ? failed_ : ok_);
 }
 

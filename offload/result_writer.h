@@ -21,7 +21,7 @@ namespace zerostream {
 // A row that ended, with what the output says of it.
 struct FinishedRow {
   Json id;
-  int64_t index = 0;
+  RowPlace place;
   RowIdentity identity;
   int64_t prompt_tokens = 0;
   GenerationResult result;

@@ -165,11 +165,17 @@ GenerationRequest score_request(const InputRow& row, const RowContext& context) 
   return request;
 }
 
+// What stands for the row in its seed: a row without an id keeps its text when its line moves.
+std::string seed_name(const InputRow& row) {
+  if (row.numbered == 0) return row.id.dump();
+  return std::to_string(row.identity.high) + " " + std::to_string(row.identity.low);
+}
+
 GenerationRequest generation_request(const InputRow& row, const RowContext& context) {
   const SamplingSettings settings = merge_sampling(row_sampling(row.fields), context.sampling);
   GenerationRequest request;
   request.handle = static_cast<uint64_t>(row.index);
-  apply_sampling(settings, row.id.dump(), context.eos_ids, request);
+  apply_sampling(settings, seed_name(row), context.eos_ids, request);
   if (context.tokenizer == nullptr && !request.stop_strings.empty())
     throw RowError("no_tokenizer", "the model has no tokenizer: stop strings cannot be found");
   check_vocabulary(settings.stop_token_ids.value(), "stop_token_ids", context.vocab_size);
@@ -218,11 +224,16 @@ void RowReader::parse(const LineReader::Line& line, InputRow& row) {
     if (!id->is_string() && !id->is_number_integer())
       throw_bad(kId, *id, {"a string or an integer"});
     row.id = *id;
+  } else {
+    row.numbered = line.number;
   }
   if (!ids_.insert(digest(row.id.dump())).second)
     throw RowError("duplicate_id", place + ": id " + row.id.dump() + " was given before");
-  fields[std::string(kId)] = row.id;
   row.identity = digest(fields.dump());
+  if (row.numbered != 0)
+    if (const int64_t before = equals_[row.identity]++; before > 0)
+      row.identity = digest(fields.dump() + " " + std::to_string(before));
+  fields[std::string(kId)] = row.id;
   row.fields = std::move(fields);
 }
 

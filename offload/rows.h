@@ -7,6 +7,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -29,7 +30,8 @@ class RowError : public std::runtime_error {
   std::string code_;  // for programs: "bad_json", "bad_value", ...
 };
 
-// XXH3-128 of a row's content: its fields, whatever their order and spacing, its id among them.
+// XXH3-128 of a row's content: its fields, whatever their order and spacing, its id among them. Of
+// rows without an id that are equal, the second differs from the first, and so on.
 struct RowIdentity {
   uint64_t high = 0, low = 0;
   bool operator==(const RowIdentity&) const = default;
@@ -39,16 +41,18 @@ struct RowIdentityHash {
 };
 
 struct InputRow {
-  int64_t index = 0;  // among the rows of the input, from 0; blank lines are no rows
-  int64_t line = 0;   // from 1
-  Json id;            // a string, an integer, or the line number where the row has none
+  int64_t index = 0;     // among the rows of the input, from 0; blank lines are no rows
+  int64_t line = 0;      // from 1
+  Json id;               // a string, an integer, or the line number where the row has none
+  int64_t numbered = 0;  // the line, where it is the id; 0 for rows with an id of their own
   RowIdentity identity;
   Json fields;                    // the row as an object
   size_t bytes = 0;               // of the line
   std::optional<RowError> error;  // the line is no row: its JSON, its id, or an id seen before
 };
 
-// Reads rows in order, with about 50 bytes of memory for each row seen (its id).
+// Reads rows in order, with about 50 bytes of memory for each row seen (its id), as much again for
+// each row without an id.
 // Threads and errors: as LineReader.
 class RowReader {
  public:
@@ -62,6 +66,7 @@ class RowReader {
   LineReader lines_;
   int64_t rows_ = 0;
   std::unordered_set<RowIdentity, RowIdentityHash> ids_;
+  std::unordered_map<RowIdentity, int64_t, RowIdentityHash> equals_;  // rows without an id, so far
 };
 
 // What rows are checked and completed with.

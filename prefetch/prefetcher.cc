@@ -383,14 +383,24 @@ void Prefetcher::Impl::note_work() {
   working_since_.reset();
 }
 
+std::unique_ptr<Prefetcher::Impl> Prefetcher::make(Device& device, const PrefetcherOptions& options,
+                                                   std::unique_ptr<IoEngine> engine,
+                                                   const std::string& skipped) {
+  try {
+    return std::make_unique<Impl>(device, options, std::move(engine), skipped);
+  } catch (const boost::system::system_error& error) {  // no descriptors for the event loop
+    throw IoError(error.what(), error.code().value());
+  }
+}
+
 Prefetcher::Prefetcher(Device& device, PrefetcherOptions options) {
   std::string skipped;
   std::unique_ptr<IoEngine> engine = make_io_engine(options.engine, options.queue_depth, &skipped);
-  impl_ = std::make_unique<Impl>(device, options, std::move(engine), skipped);
+  impl_ = make(device, options, std::move(engine), skipped);
 }
 
 Prefetcher::Prefetcher(Device& device, PrefetcherOptions options, std::unique_ptr<IoEngine> engine)
-    : impl_(std::make_unique<Impl>(device, options, std::move(engine), "")) {}
+    : impl_(make(device, options, std::move(engine), "")) {}
 
 Prefetcher::~Prefetcher() = default;
 

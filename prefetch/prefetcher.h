@@ -141,6 +141,8 @@ class Prefetcher {
 
  private:
   struct Impl;
+  static std::unique_ptr<Impl> make(Device& device, const PrefetcherOptions& options,
+                                    std::unique_ptr<IoEngine> engine, const std::string& skipped);
   std::unique_ptr<Impl> impl_;
 };
 

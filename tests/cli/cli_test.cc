@@ -1,18 +1,11 @@
 // The command as users and scripts see it: output, messages and exit codes.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <csignal>
-#include <filesystem>
-#include <thread>
 
-#include "model/json.h"
 #include "offload/hardware_profile.h"
-#include "tests/cli/subprocess.h"
-#include "tests/support/temp_dir.h"
+#include "tests/cli/cli_fixture.h"
 
 namespace zerostream {
 namespace {
@@ -20,51 +13,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-const std::string kModel = ZS_TEST_DATA "/llama2";
-
-std::vector<Json> parse_lines(const std::string& text) {
-  std::vector<Json> lines;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = text.find('\n', begin);
-    lines.push_back(Json::parse(text.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return lines;
-}
-
-class CliTest : public testing::Test {
- protected:
-  CommandResult command(const std::vector<std::string>& arguments, const std::string& input = "") {
-    return run_command(arguments, folder_.path().string(), input);
-  }
-  // `run` of the tiny model over in.jsonl into out.jsonl.
-  std::vector<std::string> run_arguments(const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {"run",      "--model",  kModel,      "--input",
-                                          "in.jsonl", "--output", "out.jsonl", "--quiet"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-  void write(const std::string& name, const std::string& text) {
-    write_file(folder_.file(name), text);
-  }
-  std::string read(const std::string& name) { return read_file(folder_.file(name)); }
-  void write_rows(int count, int max_new_tokens = 3) {
-    std::string text;
-    for (int i = 0; i < count; ++i)
-      text += R"({"prompt_token_ids": [)" + std::to_string(1 + i % 90) + R"(, 7], "max_tokens": )" +
-              std::to_string(max_new_tokens) + "}\n";
-    write("in.jsonl", text);
-  }
-  void expect_error(const std::vector<std::string>& arguments, int code, const std::string& part) {
-    const CommandResult result = command(arguments);
-    EXPECT_EQ(result.exit_code, code) << result.err;
-    EXPECT_THAT(result.err, AllOf(HasSubstr("zerostream: error: "), HasSubstr(part)));
-    EXPECT_EQ(result.out, "");
-  }
-
-  TempDir folder_;
-};
 
 TEST_F(CliTest, HelpAndVersion) {
   EXPECT_THAT(command({"--version"}).out, StartsWith("zerostream "));
@@ -170,42 +118,17 @@ TEST_F(CliTest, ChangedSettingsAreRefused) {
       0);
 }
 
-TEST_F(CliTest, KilledRunsGoOn) {
-  constexpr int kRows = 400;
-  write_rows(kRows, 40);
-  const auto arguments = run_arguments({"--set", "batch.max_sequences=8", "--set",
-                                        "weights.placement=nvme", "--set", "prefetch.depth=0"});
-  int kills = 0;
-  for (; kills < 20; ++kills) {
-    Command running(arguments, folder_.path().string());
-    std::this_thread::sleep_for(std::chrono::milliseconds(60 + 20 * kills));
-    if (kill(running.process(), SIGKILL) != 0) break;
-    if (running.wait().exit_code == 0) break;
-  }
-  const CommandResult last = command(arguments);
-  EXPECT_EQ(last.exit_code, 0) << last.err;
-  std::vector<int> seen(kRows);
-  for (const Json& row : parse_lines(read("out.jsonl"))) ++seen[row["index"].get<int>()];
-  EXPECT_THAT(seen, testing::Each(1));
-  EXPECT_GT(kills, 0);
-}
-
 TEST_F(CliTest, InterruptLeavesValidRows) {
   write_rows(2000, 40);
   const auto arguments = run_arguments({"--set", "batch.max_sequences=4"});
   for (const int signal : {SIGINT, SIGTERM}) {
     Command running(arguments, folder_.path().string());
-    const std::string out = folder_.file("out.jsonl");
-    for (int i = 0; i < 500; ++i) {  // until it has begun to write
-      std::error_code error;
-      if (std::filesystem::file_size(out, error) > 2000 && !error) break;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    wait_for_output(2000);
     kill(running.process(), signal);
     EXPECT_EQ(running.wait().exit_code, 128 + signal);
     EXPECT_FALSE(parse_lines(read("out.jsonl")).empty());
     EXPECT_EQ(Json::parse(read("out.report.json"))["stopped"], true);
-    std::filesystem::remove(out);
+    std::filesystem::remove(folder_.file("out.jsonl"));
   }
 }
 
@@ -359,11 +282,7 @@ TEST_F(CliTest, TraceOfAStoppedRunIsWhole) {
   write_rows(2000, 40);
   Command running(run_arguments({"--set", "batch.max_sequences=4", "--set", "job.trace=t.json"}),
                   folder_.path().string());
-  for (int i = 0; i < 500; ++i) {
-    std::error_code error;
-    if (std::filesystem::file_size(folder_.file("out.jsonl"), error) > 2000 && !error) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  wait_for_output(2000);
   kill(running.process(), SIGTERM);
   EXPECT_EQ(running.wait().exit_code, 128 + SIGTERM);
   EXPECT_GT(Json::parse(read("t.json"))["traceEvents"].size(), 20u);

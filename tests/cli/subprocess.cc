@@ -21,7 +21,7 @@ void redirect(int descriptor, const std::string& path, int flags) {
 }  // namespace
 
 Command::Command(const std::vector<std::string>& arguments, const std::string& folder,
-                 const std::string& input)
+                 const std::string& input, const std::function<void()>& prepare)
     : folder_(folder) {
   write_file(folder + "/.stdin", input);
   std::vector<char*> argv = {const_cast<char*>("zerostream")};
@@ -34,6 +34,7 @@ Command::Command(const std::vector<std::string>& arguments, const std::string& f
   redirect(STDOUT_FILENO, folder + "/.stdout", O_WRONLY | O_CREAT | O_TRUNC);
   redirect(STDERR_FILENO, folder + "/.stderr", O_WRONLY | O_CREAT | O_TRUNC);
   setenv("XDG_CACHE_HOME", (folder + "/cache").c_str(), 1);
+  if (prepare) prepare();
   if (chdir(folder.c_str()) == 0) execv(ZS_COMMAND, argv.data());
   _exit(127);
 }
@@ -53,8 +54,8 @@ CommandResult Command::wait() {
 }
 
 CommandResult run_command(const std::vector<std::string>& arguments, const std::string& folder,
-                          const std::string& input) {
-  return Command(arguments, folder, input).wait();
+                          const std::string& input, const std::function<void()>& prepare) {
+  return Command(arguments, folder, input, prepare).wait();
 }
 
 }  // namespace zerostream

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,11 @@ struct CommandResult {
 };
 
 // A running command. Its cache folder is `cache` and its working folder `folder`; stdout and stderr
-// go to files there.
+// go to files there. `prepare` is called in its process before it begins.
 class Command {
  public:
   Command(const std::vector<std::string>& arguments, const std::string& folder,
-          const std::string& input = "");
+          const std::string& input = "", const std::function<void()>& prepare = {});
   ~Command();  // kills it if it still runs
   Command(const Command&) = delete;
   Command& operator=(const Command&) = delete;
@@ -31,6 +32,6 @@ class Command {
 };
 
 CommandResult run_command(const std::vector<std::string>& arguments, const std::string& folder,
-                          const std::string& input = "");
+                          const std::string& input = "", const std::function<void()>& prepare = {});
 
 }  // namespace zerostream

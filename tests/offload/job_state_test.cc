@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 
@@ -40,7 +41,8 @@ class JobStateTest : public testing::Test {
   // An input of rows `numbers`, in that order.
   static InputIndex input(const std::vector<uint64_t>& numbers) {
     InputIndex index;
-    for (size_t i = 0; i < numbers.size(); ++i) index[row(numbers[i])] = static_cast<int64_t>(i);
+    for (size_t i = 0; i < numbers.size(); ++i)
+      index[row(numbers[i])] = {.index = static_cast<int64_t>(i)};
     return index;
   }
   // Runs over the input as a job does; returns the rows that were worked on.
@@ -54,7 +56,7 @@ class JobStateTest : public testing::Test {
       if (state.done(row(numbers[i]))) continue;
       worked.push_back(numbers[i]);
       const auto index = static_cast<int64_t>(i);
-      state.append({.row = row(numbers[i]), .index = index, .error = numbers[i] >= 100},
+      state.append({.row = row(numbers[i]), .place = {.index = index}, .error = numbers[i] >= 100},
                    line(numbers[i], index));
     }
     return worked;
@@ -183,6 +185,47 @@ TEST_F(JobStateTest, OutputBehindALinkStaysThere) {
   run({2});
   EXPECT_TRUE(std::filesystem::is_symlink(path_));
   EXPECT_THAT(lines_of(read_file(target)), ElementsAre(line(2, 0)));
+}
+
+TEST_F(JobStateTest, RowsThatAreKnownByTheirLineGetTheirPresentOne) {
+  {
+    JobState state(path_);
+    state.prepare(kSettings, true, InputIndex{{row(1), {.index = 0, .numbered = 1}}});
+    state.append({.row = row(1), .place = {.index = 0, .numbered = 1}}, line(1, 0));
+  }
+  JobState state(path_);
+  EXPECT_EQ(state.prepare(kSettings, true, InputIndex{{row(1), {.index = 0, .numbered = 3}}}).kept,
+            1);
+  EXPECT_THAT(output(), ElementsAre(line(3, 0)));
+}
+
+TEST_F(JobStateTest, FilesThatSomebodyRemovesAreIoErrors) {
+  for (const char* name : {"", ".state"}) {
+    JobState state(path_);
+    state.prepare(kSettings, false, input({1, 2}));
+    state.append({.row = row(1), .place = {}}, line(1, 0));
+    std::filesystem::remove(path_ + name);
+    EXPECT_THROW(state.append({.row = row(2), .place = {}}, line(2, 1)), IoError) << name;
+    EXPECT_THROW(state.sync(), IoError) << name;
+  }
+}
+
+// Nothing is cut off because it could not be read.
+TEST_F(JobStateTest, OutputThatCannotBeReadIsLeftAlone) {
+  run({1, 2});
+  const std::string before = read_file(path_);
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  for (rlim_t most = 3; most < 40; ++most) {
+    const rlimit few{most, files.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &few);
+    try {
+      run({1, 2});
+    } catch (const IoError&) {
+    }
+    setrlimit(RLIMIT_NOFILE, &files);
+    ASSERT_EQ(read_file(path_), before) << most << " open files";
+  }
 }
 
 TEST_F(JobStateTest, UnwritablePlacesAreIoErrors) {

@@ -26,7 +26,8 @@ class LetterTokenizer : public Tokenizer {
 };
 
 FinishedRow finished(int64_t index, std::vector<int32_t> ids, FinishReason reason) {
-  FinishedRow row{.id = "r", .index = index, .identity = {}, .prompt_tokens = 3, .result = {}};
+  FinishedRow row{
+      .id = "r", .place = {.index = index}, .identity = {}, .prompt_tokens = 3, .result = {}};
   row.result.reason = reason;
   row.result.token_ids = std::move(ids);
   return row;
@@ -84,7 +85,7 @@ TEST(ResultLine, ErrorsAndLogprobs) {
 TEST(ResultWriter, WritesInOrderAndCounts) {
   std::vector<int64_t> indices;
   ResultWriter writer(
-      [&](const JobState::Entry& entry, std::string_view) { indices.push_back(entry.index); },
+      [&](const JobState::Entry& entry, std::string_view) { indices.push_back(entry.place.index); },
       nullptr, [] { FAIL(); });
   for (int64_t i = 0; i < 3000; ++i)
     writer.push(finished(i, {}, i % 3 == 0 ? FinishReason::kError : FinishReason::kStop));

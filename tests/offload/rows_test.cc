@@ -124,7 +124,22 @@ TEST_F(RowsTest, IdentityIsContentAndId) {
   EXPECT_EQ(identity(R"({ "top_k":3, "prompt":"\u0078", "id":"a" })"), one);
   EXPECT_NE(identity(R"({"id": "a", "prompt": "x", "top_k": 4})"), one);
   EXPECT_NE(identity(R"({"id": "b", "prompt": "x", "top_k": 3})"), one);
-  EXPECT_EQ(read("\n{\"prompt\": \"x\"}")[0].identity, identity(R"({"id": 2, "prompt": "x"})"));
+}
+
+TEST_F(RowsTest, RowsWithoutIdKeepTheirIdentityAndSeedWhereverTheyStand) {
+  const std::string x = "{\"prompt\": \"x\"}\n", y = "{\"prompt\": \"y\"}\n";
+  const auto before = read(x + x + y), after = read("\n" + y + x + "\n" + x);
+  const std::pair<size_t, size_t> same[] = {{0, 1}, {1, 2}, {2, 0}};
+  for (const auto& [old_place, new_place] : same) {
+    EXPECT_EQ(before[old_place].identity, after[new_place].identity);
+    EXPECT_EQ(make_request(before[old_place], context_).seed,
+              make_request(after[new_place], context_).seed);
+  }
+  EXPECT_NE(before[0].identity, before[1].identity) << "each of two equal rows is answered";
+  EXPECT_NE(make_request(before[0], context_).seed, make_request(before[1], context_).seed);
+  EXPECT_EQ(after[2].id, 5);
+  EXPECT_EQ(after[2].numbered, 5);
+  EXPECT_EQ(read("{\"id\": 1, \"prompt\": \"x\"}")[0].numbered, 0);
 }
 
 TEST_F(RowsTest, MakesRequests) {

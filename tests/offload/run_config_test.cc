@@ -51,7 +51,7 @@ model: {path: m, store: s}
 device: {type: cpu, threads: 3, memory: 5GiB, int8_activations: true}
 host: {memory: 24GiB}
 weights: {placement: nvme, dtype: int4, group_size: 128, asymmetric: true, quantise_head: true}
-nvme: {engine: libaio, queue_depth: 7, block_size: 1MiB, direct: false}
+nvme: {engine: libaio, queue_depth: 7, block_size: 1MiB, direct: false, timeout: 7.5}
 prefetch: {depth: 0}
 kv_cache: {placement: host, dtype: int8, block_tokens: 32, share_prefixes: false}
 batch: {max_sequences: 11, token_budget: 2048}
@@ -77,6 +77,7 @@ job: {input: i.jsonl, output: o.jsonl, report: r.json, resume: false, trace: ~, 
   EXPECT_EQ(config.nvme.queue_depth, 7);
   EXPECT_EQ(config.nvme.block_size, 1 << 20);
   EXPECT_FALSE(config.nvme.direct);
+  EXPECT_EQ(config.nvme.timeout, 7.5);
   EXPECT_EQ(config.prefetch.depth, 0);
   EXPECT_EQ(config.kv_cache.block_tokens, 32);
   EXPECT_EQ(config.kv_cache.dtype, DType::kI8);
