@@ -18,9 +18,8 @@ void add_probe(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
 void add_simulate(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
-// `help CMD`, and the commands that this version does not have yet.
+void add_selftest(CLI::App& app, int& exit_code);
 void add_help(CLI::App& app, int& exit_code);
-void add_unavailable(CLI::App& app, int& exit_code);
 
 // Throws UsageError: there is no such command, but maybe one with a similar name.
 [[noreturn]] void refuse_command(const CLI::App& app, const std::string& name);

@@ -22,11 +22,12 @@ std::string mark(Health health) {
   return {};
 }
 
-void doctor(bool json) {
+void doctor(bool json, const std::string& cuda_module) {
   const std::string cache = user_cache_folder();
   std::error_code ignored;
   std::filesystem::create_directories(cache, ignored);
-  const auto findings = examine_machine({std::filesystem::current_path().string(), cache});
+  const auto findings =
+      examine_machine({std::filesystem::current_path().string(), cache}, cuda_module);
   if (json) {
     std::cout << findings_json(findings).dump(2) << "\n";
     return;
@@ -44,8 +45,10 @@ void add_doctor(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("doctor", "Says what this machine can do, and why not and what to do");
   command->add_flag("--json", *json, "As JSON");
+  auto module = std::make_shared<std::string>();
+  command->add_option("--module", *module, "As device.module of a run file");
   command->callback([=, &exit_code] {
-    doctor(*json);
+    doctor(*json, *module);
     exit_code = 0;
   });
 }

@@ -32,13 +32,4 @@ void add_help(CLI::App& app, int& exit_code) {
   });
 }
 
-void add_unavailable(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("selftest", "Not available in this version");
-  command->allow_extras();
-  command->callback([&exit_code] {
-    exit_code = static_cast<int>(ErrorCode::kUsage);
-    throw UsageError("selftest is not available in this version");
-  });
-}
-
 }  // namespace zerostream

@@ -30,8 +30,8 @@ int parse_and_run(int argc, char** argv) {
   add_plan(app, exit_code);
   add_simulate(app, exit_code);
   add_report(app, exit_code);
+  add_selftest(app, exit_code);
   add_help(app, exit_code);
-  add_unavailable(app, exit_code);
   const std::string first = argc > 1 ? argv[1] : "";
   const bool known =
       !app.get_subcommands([&](const CLI::App* command) { return command->get_name() == first; })

@@ -6,6 +6,7 @@
 #include "cpu/cache_flush.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_kernels.h"
+#include "cpu/reference_kernels.h"
 #include "offload/module_loader.h"
 #include "zerostream/error.h"
 
@@ -67,6 +68,11 @@ Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
                                 : !config.int8_activations && has_cuda(config);
   return cuda ? make_cuda_backend(config, max_vocabulary)
               : make_cpu_backend(config, max_vocabulary);
+}
+
+Backend make_reference_backend() {
+  return {std::make_unique<CpuDevice>(CpuDeviceOptions{.threads = 1}),
+          std::make_unique<ReferenceKernels>()};
 }
 
 std::string describe_processor() { return CpuDevice().description(); }

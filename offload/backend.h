@@ -23,6 +23,9 @@ struct Backend {
 // and says where it looked for what is missing.
 Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary);
 
+// Plain loops on the processor: slow, and right.
+Backend make_reference_backend();
+
 // The processor in one line. Throws DeviceError that names what it lacks.
 std::string describe_processor();
 

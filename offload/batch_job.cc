@@ -127,25 +127,35 @@ RowContext row_context(const RunConfig& config, Purpose purpose, const LoadedMod
           .over_length = config.job.over_length};
 }
 
-Placement resolved_placement(int64_t resident_bytes, int64_t all_bytes) {
-  if (resident_bytes == all_bytes) return {.kind = PlacementKind::kHost};
-  if (resident_bytes == 0) return {.kind = PlacementKind::kNvme};
+Placement resolved_placement(const MemoryPlan& plan, const ModelLayout& layout) {
+  const auto share = [](int64_t bytes) {
+    return bytes == 0 ? std::nullopt
+                      : std::optional(Share{.kind = Share::Kind::kBytes, .bytes = bytes});
+  };
+  const int64_t resident = plan.resident_bytes(layout), all = layout.weights_bytes();
+  const bool own_memory = !plan.on_host.empty();
+  const int64_t host = own_memory ? plan.host_bytes(layout) : resident;
+  if (host == all) return {.kind = PlacementKind::kHost};
+  if (own_memory && resident == all) return {.kind = PlacementKind::kHost, .device = Share{}};
+  if (resident + host == 0) return {.kind = PlacementKind::kNvme};
   return {.kind = PlacementKind::kShares,
-          .host = Share{.kind = Share::Kind::kBytes, .bytes = resident_bytes},
+          .device = own_memory ? share(resident) : std::nullopt,
+          .host = share(host),
           .nvme = Share{}};
 }
 
 // The config with what `auto` became.
 RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
                    const MemoryPlan& plan) {
+  config.device.type = model.backend.device->kind();
+  if (options.device_memory) config.device.memory = options.device_memory;
   config.host.memory = options.host_memory;
   const StoreFormat& format = model.store.format();
   config.weights.dtype = format.dtype;
   if (format.quantised()) config.weights.group_size = format.group_size;
   config.weights.asymmetric = format.has_zeros;
   config.weights.quantise_head = format.quantised_head;
-  config.weights.placement = resolved_placement(plan.resident_bytes(model.store.layout()),
-                                                model.store.layout().weights_bytes());
+  config.weights.placement = resolved_placement(plan, model.store.layout());
   config.kv_cache.dtype = plan.kv_dtype;
   config.kv_cache.placement.kind =
       plan.kv_on_storage() ? PlacementKind::kNvme : PlacementKind::kHost;

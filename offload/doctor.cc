@@ -118,6 +118,18 @@ Finding processor() {
   }
 }
 
+Finding gpu(const std::string& cuda_module) {
+  try {
+    return {"GPU", Health::kGood, describe_gpu(cuda_module), ""};
+  } catch (const Error& error) {
+    return {
+        "GPU", Health::kMissing, error.what(),
+        "runs use the processor; device.type: cuda needs an NVIDIA driver, the CUDA runtime and "
+        "cuBLAS of its major version where the loader finds them, and libzerostream_cuda.so of "
+        "this version, which is built where there is nvcc"};
+  }
+}
+
 Finding not_built(const std::string& name, const std::string& what) {
   return {name, Health::kMissing, "not part of this build", what};
 }
@@ -136,7 +148,8 @@ std::string_view health_name(Health health) {
 
 }  // namespace
 
-std::vector<Finding> examine_machine(const std::vector<std::string>& folders) {
+std::vector<Finding> examine_machine(const std::vector<std::string>& folders,
+                                     const std::string& cuda_module) {
   std::vector<Finding> findings = {
       engine("io_uring", IoEngineKind::kUring,
              "needs Linux 5.6, a build with liburing, and a container that allows it "
@@ -146,8 +159,7 @@ std::vector<Finding> examine_machine(const std::vector<std::string>& folders) {
   for (const std::string& folder : folders)
     if (std::filesystem::is_directory(folder)) findings.push_back(direct_io(folder));
   findings.insert(findings.end(), {transparent_huge_pages(), locked_memory(), memory(), processor(),
-                                   not_built("GPU", "runs use the processor"),
-                                   not_built("NCCL", "runs have one rank"),
+                                   gpu(cuda_module), not_built("NCCL", "runs have one rank"),
                                    not_built("MPI", "runs have one rank")});
   return findings;
 }

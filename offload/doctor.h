@@ -23,8 +23,9 @@ struct Finding {
 
 // Looks at I/O engines, direct I/O in each of `folders` (those that exist; a small file is written
 // and removed), huge pages, locked memory, memory and cgroup limits, the processor, GPUs, NCCL and
-// MPI. Never throws for what it finds.
-std::vector<Finding> examine_machine(const std::vector<std::string>& folders);
+// MPI. Never throws for what it finds. `cuda_module`: as device.module of the run file.
+std::vector<Finding> examine_machine(const std::vector<std::string>& folders,
+                                     const std::string& cuda_module = "");
 
 // [{"name", "health": "good" | "slower" | "missing", "what", "advice"}, ...]
 Json findings_json(const std::vector<Finding>& findings);

@@ -276,11 +276,23 @@ class Planner {
 
 }  // namespace
 
-int64_t MemoryPlan::resident_bytes(const ModelLayout& layout) const {
+namespace {
+
+int64_t bytes_of(const std::vector<bool>& chosen, const ModelLayout& layout) {
   int64_t bytes = 0;
-  for (size_t i = 0; i < resident.size(); ++i)
-    if (resident[i]) bytes += layout.segments[i].bytes;
+  for (size_t i = 0; i < chosen.size(); ++i)
+    if (chosen[i]) bytes += layout.segments[i].bytes;
   return bytes;
+}
+
+}  // namespace
+
+int64_t MemoryPlan::resident_bytes(const ModelLayout& layout) const {
+  return bytes_of(resident, layout);
+}
+
+int64_t MemoryPlan::host_bytes(const ModelLayout& layout) const {
+  return bytes_of(on_host, layout);
 }
 
 std::vector<bool> choose_resident(const ModelLayout& layout, int64_t bytes) {

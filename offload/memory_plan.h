@@ -48,6 +48,7 @@ struct MemoryPlan {
 
   bool kv_on_storage() const { return kv_memory_blocks < kv_blocks; }
   int64_t resident_bytes(const ModelLayout& layout) const;
+  int64_t host_bytes(const ModelLayout& layout) const;  // of weights that are on_host
 };
 
 // Segments that rest in memory when `bytes` are there for them: spread evenly over the depth of the

@@ -42,6 +42,12 @@ Json predicted_json(const JobPrediction& job) {
 
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
   if (options.plan) return {};
+  if (options.device_memory) {  // rates of such devices are not measured yet
+    options.plan = plan_run_memory(model.store.layout(),
+                                   memory_request(options, model.backend.device->scratch_bytes()),
+                                   options.host_memory);
+    return {};
+  }
   fit_options(model.backend, options);
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;

@@ -37,7 +37,7 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int8", "--layout", "rows"}, 2, "tiles only");
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int4", "--group-size", "48"}, 2, "not 48");
   expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "is for int8 and int4 weights");
-  expect_error({"selftest", "x", "--json"}, 2, "selftest is not available");
+  expect_error({"selftest", "--device", "gpu"}, 2, "--device");
 }
 
 TEST_F(CliTest, ProbeWritesAProfileThatReadsBack) {

@@ -154,7 +154,6 @@ TEST_F(PlanTest, UsageErrors) {
   refused({"plan", "--set", model, "--hardware", "slow.yaml", "--rows", "5"}, "--prompt-tokens");
   refused({"plan", "--set", model, "--hardware", "slow.yaml", "--set", "device.type=cuda"},
           "is of a CPU");
-  refused({"plan", "--set", model, "--set", "device.type=cuda"}, "not supported yet");
   refused({"run", "--model", kModel, "--input", "slow.yaml", "--output", "o.jsonl", "--set",
            "parallel.ranks=2"},
           "not supported yet");

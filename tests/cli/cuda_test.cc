@@ -1,0 +1,106 @@
+// Runs on a GPU, here an emulated one, from the command line.
+#include "tests/cli/cli_fixture.h"
+
+namespace zerostream {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kModule = "device.module=" ZS_CUDA_MODULE;
+
+class CudaRunTest : public CliTest {
+ protected:
+  std::vector<std::string> on_cuda(std::vector<std::string> more = {}) {
+    more.insert(more.end(),
+                {"--set", "device.type=cuda", "--set", kModule, "--set", "device.memory=64MiB",
+                 "--set", "batch.max_sequences=8", "--set", "batch.token_budget=32"});
+    return run_arguments(more);
+  }
+};
+
+TEST_F(CudaRunTest, SameRowsAsOnTheProcessorFromEveryTier) {
+  write_rows(5, 6);
+  ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
+  const std::string expected = read("out.jsonl");
+  for (const std::string placement :
+       {"auto", "nvme", "host", "{device: 30%, host: 30%, nvme: rest}"}) {
+    std::filesystem::remove(folder_.file("out.jsonl"));
+    std::filesystem::remove(folder_.file("out.jsonl.state"));
+    const CommandResult result = command(on_cuda({"--set", "weights.placement=" + placement}));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(read("out.jsonl"), expected) << placement;
+    const Json report = Json::parse(read("out.report.json"));
+    EXPECT_EQ(report["config"]["device"]["type"], "cuda");
+    EXPECT_THAT(report["model"]["device"].get<std::string>(), HasSubstr("Emulated GPU"));
+    const Json& tiers = report["weights"]["tiers"];
+    EXPECT_EQ(tiers["device"].get<int64_t>() + tiers["host"].get<int64_t>() +
+                  tiers["nvme"].get<int64_t>(),
+              report["weights"]["bytes"].get<int64_t>());
+    EXPECT_EQ(tiers["nvme"] == report["weights"]["bytes"], placement == "nvme");
+    EXPECT_GT(report["memory"]["pools"]["pass arrays"], 0);
+  }
+}
+
+TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {
+  write_rows(1);
+  CommandResult result = command(on_cuda({"--set", "device.memory=100KiB"}));
+  result = command(run_arguments(
+      {"--set", "device.type=cuda", "--set", kModule, "--set", "device.memory=100KiB"}));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err, HasSubstr("Raise device.memory"));
+  result = command(on_cuda({"--set", "weights.placement=host", "--set", "host.memory=64KiB"}));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err, HasSubstr("Raise host.memory"));
+}
+
+TEST_F(CudaRunTest, WhatItCannotDoIsRefused) {
+  write_rows(1);
+  for (const std::string setting : {"kv_cache.placement=nvme", "kv_cache.placement=host"})
+    expect_error(on_cuda({"--set", setting}), 2, "kv_cache.placement: on a cuda device");
+  expect_error(on_cuda({"--set", "weights.dtype=int8", "--set", "device.int8_activations=true"}), 2,
+               "device.int8_activations: cuda devices");
+}
+
+TEST_F(CudaRunTest, WithoutAModuleOrAGpu) {
+  write_rows(1);
+  write("broken.so", "not a library");
+  const std::vector<std::string> cuda = {"--set", "device.type=cuda", "--set"};
+  const auto with = [&](const std::string& module) {
+    std::vector<std::string> arguments = cuda;
+    arguments.push_back("device.module=" + module);
+    return run_arguments(arguments);
+  };
+  expect_error(with("none.so"), 6, "none.so: no such file");
+  expect_error(with("broken.so"), 6, "broken.so: ");
+  const std::string other = ZS_OTHER_LIBRARY;
+  expect_error(with(other), 6, "zerostream_device_module");
+}
+
+TEST_F(CudaRunTest, SelftestPassesOnEveryDevice) {
+  for (const std::string device : {"cpu", "cuda"}) {
+    const CommandResult result = command(
+        {"selftest", "--device", device, "--module", ZS_CUDA_MODULE, "--directory", ".", "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+    const Json report = Json::parse(result.out);
+    EXPECT_EQ(report["passed"], true);
+    EXPECT_GE(report["kernels"].size(), 18u);
+    for (const Json& kernel : report["kernels"]) EXPECT_GT(kernel["seconds"].get<double>(), 0);
+    for (const auto& [link, rate] : report["bytes_per_second"].items())
+      EXPECT_GT(rate.get<double>(), 0) << link;
+  }
+  const CommandResult none = command({"selftest", "--device", "cuda", "--module", "none.so"});
+  EXPECT_EQ(none.exit_code, 6);
+  EXPECT_THAT(none.err, HasSubstr("none.so: no such file"));
+}
+
+TEST_F(CudaRunTest, DoctorSaysWhatIsThere) {
+  const CommandResult found = command({"doctor", "--module", ZS_CUDA_MODULE});
+  EXPECT_EQ(found.exit_code, 0);
+  EXPECT_THAT(found.out, HasSubstr("good     GPU: Emulated GPU, GPU 0"));
+  const CommandResult missing = command({"doctor", "--module", "none.so"});
+  EXPECT_EQ(missing.exit_code, 0);
+  EXPECT_THAT(missing.out, HasSubstr("missing  GPU: no module for the device could be loaded: /"));
+}
+
+}  // namespace
+}  // namespace zerostream
