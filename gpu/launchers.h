@@ -27,7 +27,7 @@ struct AttentionScratch {
 void launch_embed(const EmbedArgs& args, CudaStream& stream);
 void launch_norm(const NormArgs& args, CudaStream& stream);
 void launch_convert(const ConvertArgs& args, CudaStream& stream);
-// In fp32 arithmetic, any weight.
+// In fp32 arithmetic; a quantised weight for an fp32 source.
 void launch_linear(const LinearArgs& args, CudaStream& stream);
 // On tensor cores: a weight in tiles, a source of 16 bits.
 void launch_linear_tensor(const LinearArgs& args, CudaStream& stream);

@@ -3,6 +3,7 @@
 // A block computes 64 outputs, a panel, of kRows rows; both go through the inputs by tiles. Each
 // sum is made by one thread with the inputs ascending, so its bits do not depend on kRows, on the
 // other rows, or on where the weight is cut.
+#include "base/require.h"
 #include "gpu/launchers.h"
 #include "gpu/linear_epilogue.cuh"
 
@@ -175,15 +176,15 @@ void launch_weight(const LinearArgs& args, CudaStream& stream) {
 
 void launch_linear(const LinearArgs& args, CudaStream& stream) {
   if (args.target.rows == 0) return;
-  with_float_type(args.source.dtype, [&](auto source) {
-    using T = decltype(source);
-    if (args.weight.dtype == DType::kI8)
-      launch_weight<T, QuantisedWeight<8>>(args, stream);
-    else if (args.weight.dtype == DType::kI4)
-      launch_weight<T, QuantisedWeight<4>>(args, stream);
-    else
-      launch_weight<T, FloatWeight<T>>(args, stream);
-  });
+  if (args.weight.group_size == 0)
+    return with_float_type(args.source.dtype, [&](auto source) {
+      launch_weight<decltype(source), FloatWeight<decltype(source)>>(args, stream);
+    });
+  require(args.source.dtype == DType::kF32, "quantised weights meet 16-bit sources elsewhere");
+  if (args.weight.dtype == DType::kI8)
+    launch_weight<float, QuantisedWeight<8>>(args, stream);
+  else
+    launch_weight<float, QuantisedWeight<4>>(args, stream);
 }
 
 }  // namespace zerostream

@@ -1,5 +1,7 @@
 // The functions of cuda_runtime.h for streams, events, copies and kernels.
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "tests/cuda_emulator/runtime.h"
 
@@ -74,7 +76,10 @@ cudaError_t enqueue_copy(const Copy& copy, cudaMemcpyKind kind, cudaStream_t str
     counters.copied_bytes += static_cast<int64_t>(copy.width * copy.height);
     counters.pageable_copies += pageable ? 1 : 0;
   });
-  stream->push([copy] { Runtime::get().run([&] { copy.run(); }); });
+  stream->push([copy, delay = std::chrono::microseconds(runtime.options().copy_delay_us)] {
+    std::this_thread::sleep_for(delay);
+    Runtime::get().run([&] { copy.run(); });
+  });
   if (pageable) stream->push_mark()->wait();
   return cudaSuccess;
 }

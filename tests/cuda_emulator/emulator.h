@@ -27,6 +27,7 @@ struct Options {
   uint64_t memory_bytes = uint64_t{1} << 30;
   uint64_t schedule_seed = 0;  // order of threads and blocks; 0: ascending
   int delay_us = 0;            // every operation of a stream waits for up to this long
+  int copy_delay_us = 0;       // every copy of a stream takes this long, too
   bool forbid_pageable_copies = false;
 };
 

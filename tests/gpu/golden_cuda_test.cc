@@ -136,6 +136,17 @@ TEST_F(CudaStreaming, SameTextInEveryOrderOfEvents) {
   }
 }
 
+// Kernels wait for their weights, and what is copied stays until it has been.
+TEST_F(CudaStreaming, SameTextOverASlowLink) {
+  cuda_emulator::reset({.copy_delay_us = 500});
+  GoldenOnCuda model("llama2", DType::kF32);
+  RuntimeOptions options = cuda_options(kNvme);
+  for (const int32_t depth : {0, 2}) {
+    options.prefetch_depth = depth;
+    expect_golden_text(model.subject(), options, "llama2");
+  }
+}
+
 TEST_F(CudaStreaming, AFailedKernelEndsTheRunWithItsName) {
   GoldenOnCuda model("llama2", DType::kF32);
   const GoldenSubject subject = model.subject();
