@@ -24,7 +24,12 @@ using CompileContext = std::unique_ptr<pcre2_compile_context, Freed<pcre2_compil
 using MatchContext = std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>>;
 
-constexpr uint32_t kStepsPerPlace = 2048;  // free
+// PCRE2 counts steps back, but only in its interpreter, and not those of repeats that it has made
+// possessive: these must not be.
+constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C |
+                              PCRE2_USE_OFFSET_LIMIT | PCRE2_NO_AUTO_POSSESS;
+
+constexpr uint32_t kStepsPerPlace = 1024;  // free
 constexpr uint32_t kMoreSteps = 8;         // times as many for the next try
 constexpr size_t kFreeSteps = 10'000'000;  // of the budget
 constexpr size_t kStepsPerByte = 256;
@@ -43,18 +48,13 @@ std::shared_ptr<const void> compile(const std::string& pattern, const std::strin
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(
-      reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT,
-      &error, &offset, context.get());
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                   kOptions, &error, &offset, context.get());
   if (code == nullptr) {
     throw CheckpointError(where + ": bad pattern: " + error_text(error) + " at byte " +
                           std::to_string(offset) + " of " + pattern);
   }
-  std::shared_ptr<const void> owner(code, [code](const void*) { pcre2_code_free(code); });
-  // Where there is no JIT compiler the interpreter gives the same matches.
-  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-  return owner;
+  return {code, [code](const void*) { pcre2_code_free(code); }};
 }
 
 // One search through one text. Costs no more than the text's length allows: from every place a few
@@ -117,17 +117,11 @@ class Search {
   int run(size_t first, size_t last, uint32_t steps) {
     pcre2_set_match_limit(context_.get(), steps);
     pcre2_set_offset_limit(context_.get(), last);
-    int result = run(first, 0);
-    // The compiled code has a small stack; the interpreter takes memory as it needs.
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(first, PCRE2_NO_JIT);
+    const int result = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(),
+                                   first, PCRE2_NO_UTF_CHECK, data_.get(), context_.get());
     if (result < 0 && result != PCRE2_ERROR_NOMATCH && result != PCRE2_ERROR_MATCHLIMIT)
       fail(first, result);
     return result;
-  }
-
-  int run(size_t start, uint32_t options) {
-    return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), start,
-                       PCRE2_NO_UTF_CHECK | options, data_.get(), context_.get());
   }
 
   [[noreturn]] static void fail(size_t place, int error) {

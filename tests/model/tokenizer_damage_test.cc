@@ -204,6 +204,23 @@ void change_everything(const Json& good, int& refused) {
   }
 }
 
+TEST(DamagedTokenizer, PatternsAreSearchedWithinABudget) {
+  const std::string text(100'000, 'a');
+  EXPECT_THROW(Regex("a{0,400}a{0,400}b", "file").find_all(text + "cb"), UsageError);
+  EXPECT_THROW(Regex("(a|aa)+$", "file").find_all(text + "b"), UsageError);
+  EXPECT_EQ(Regex("(?:(?!b)\\S)+", "file").find_all(text + "b" + text).size(), 2u);
+  EXPECT_EQ(Regex("b(?=a)", "file").find_all(text + "b" + text).size(), 1u);
+}
+
+TEST(DamagedTokenizer, TextsGrowWithinBounds) {
+  Json tokenizer = tiny();
+  const Json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", std::vector(40, twice)}};
+  EXPECT_THROW(make_tokenizer(tokenizer, Json(), "file")->encode("a", false), UsageError);
+  tokenizer["normalizer"]["normalizers"] = std::vector(10, twice);
+  EXPECT_EQ(make_tokenizer(tokenizer, Json(), "file")->encode("a", false).size(), 1024u);
+}
+
 // Every value of the file in turn becomes something else: it loads or is refused.
 TEST(DamagedTokenizer, NoChangeCrashes) {
   int refused = 0;

@@ -172,6 +172,20 @@ TEST(StreamDecoder, GivesWhatWasHeldBackAtTheEnd) {
   EXPECT_EQ(decoder.finish(), "\uFFFD");
 }
 
+TEST(StreamDecoder, KeepsWhatStandsBeforeATokenThatSaysNothing) {
+  const Json recogniser = {
+      {"model",
+       {{"type", "WordLevel"},
+        {"vocab", {{"\uFFFD", 0}, {"<pad>", 1}, {"a", 2}}},
+        {"unk_token", "a"}}},
+      {"decoder", {{"type", "CTC"}, {"pad_token", "<pad>"}, {"word_delimiter_token", "|"}}}};
+  const auto tokenizer = make_tokenizer(recogniser, Json(), "file");
+  StreamDecoder decoder(*tokenizer, false);
+  std::string text;
+  for (const int32_t id : {0, 1, 2}) text += decoder.push(id);
+  EXPECT_EQ(text + decoder.finish(), "\uFFFDa");
+}
+
 TEST(StreamDecoder, IdsWithoutATokenGiveNoText) {
   const auto tokenizer = load_tokenizer(golden("gpt2.json"));
   StreamDecoder decoder(*tokenizer, false);
