@@ -147,8 +147,10 @@ CheckpointTensor read_tensor(const GgufTensor& source, const InputFile& file) {
   if (__builtin_mul_overflow(elements / block.elements, block.bytes, &tensor.bytes))
     fail("too large");
   if (tensor.bytes > file.size() || tensor.offset > file.size() - tensor.bytes)
-    fail("ends at byte " + std::to_string(tensor.offset + tensor.bytes) + ", the file has " +
-         std::to_string(file.size()) + ": it is truncated");
+    fail(
+        "ends at byte " +
+        std::to_string(static_cast<uint64_t>(tensor.offset) + static_cast<uint64_t>(tensor.bytes)) +
+        ", the file has " + std::to_string(file.size()) + ": it is truncated");
   return tensor;
 }
 
