@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <new>
+#include <vector>
 
 #include "tests/cuda_emulator/sanitizers.h"
 
@@ -45,14 +46,38 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kStackBytes = kSanitized ? 256 << 10 : 64 << 10;
 
+// Stacks of fibers that are gone, for the next ones of the thread.
+class Stacks {
+ public:
+  ~Stacks() {
+    for (std::byte* map : spare_) munmap(map, kStackBytes + kPageBytes);
+  }
+  std::byte* take() {
+    if (!spare_.empty()) {
+      std::byte* map = spare_.back();
+      spare_.pop_back();
+      return map;
+    }
+    void* map = mmap(nullptr, kStackBytes + kPageBytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) throw std::bad_alloc();
+    mprotect(map, kPageBytes, PROT_NONE);
+    return static_cast<std::byte*>(map);
+  }
+  void give_back(std::byte* map) {
+    asan_allow(map, kStackBytes + kPageBytes);  // what lies here next is another fiber
+    spare_.push_back(map);
+  }
+
+ private:
+  std::vector<std::byte*> spare_;
+};
+thread_local Stacks stacks;
+
 }  // namespace
 
 Fiber::Fiber(void (*entry)(void*), void* argument) : entry_(entry), argument_(argument) {
-  void* map = mmap(nullptr, kStackBytes + kPageBytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED) throw std::bad_alloc();
-  mprotect(map, kPageBytes, PROT_NONE);
-  map_ = static_cast<std::byte*>(map);
+  map_ = stacks.take();
   void** top = reinterpret_cast<void**>(map_ + kPageBytes + kStackBytes) - 2;
   *--top = reinterpret_cast<void*>(&cuda_emulator_start);
   *--top = nullptr;                                 // rbp
@@ -65,8 +90,7 @@ Fiber::Fiber(void (*entry)(void*), void* argument) : entry_(entry), argument_(ar
 
 Fiber::~Fiber() {
   tsan_destroy_fiber(sanitizer_fiber_);
-  asan_allow(map_, kStackBytes + kPageBytes);  // what lies here next is no stack
-  munmap(map_, kStackBytes + kPageBytes);
+  stacks.give_back(map_);
 }
 
 void Fiber::enter() {
