@@ -41,6 +41,7 @@ Json predicted_json(const JobPrediction& job) {
 }  // namespace
 
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
+  fit_options(model.backend, options);
   if (options.plan) return {};
   if (options.device_memory) {  // rates of such devices are not measured yet
     options.plan = plan_run_memory(model.store.layout(),
@@ -48,7 +49,6 @@ Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, Runtim
                                    options.host_memory);
     return {};
   }
-  fit_options(model.backend, options);
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;
   request.host_memory = options.host_memory;

@@ -43,8 +43,7 @@ TEST_F(CudaRunTest, SameRowsAsOnTheProcessorFromEveryTier) {
 
 TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {
   write_rows(1);
-  CommandResult result = command(on_cuda({"--set", "device.memory=100KiB"}));
-  result = command(run_arguments(
+  CommandResult result = command(run_arguments(
       {"--set", "device.type=cuda", "--set", kModule, "--set", "device.memory=100KiB"}));
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.err, HasSubstr("Raise device.memory"));

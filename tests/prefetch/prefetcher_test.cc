@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "base/digest.h"
 #include "cpu/cpu_device.h"
 #include "nvme/event_fd.h"
 #include "nvme/faulty_engine.h"
@@ -179,7 +180,6 @@ TEST_P(PrefetcherTest, SegmentAsLargeAsTheRing) {
 
 // A slow reader finds its bytes, and then its own marks, untouched while fetches go on around it.
 TEST_P(PrefetcherTest, PiecesOfAFileLandOneBehindTheOther) {
-  if (!GetParam().shares_memory) GTEST_SKIP() << "pieces are for shared memory";
   PrefetcherOptions given = options(1, 16);
   Buffer ring = device_->allocate(given.ring_bytes);
   given.ring_memory = ring.data();
@@ -197,6 +197,45 @@ TEST_P(PrefetcherTest, PiecesOfAFileLandOneBehindTheOther) {
     }
     prefetcher_->release(ticket);
   }
+}
+
+// Only on the way to memory of the device's own.
+TEST_P(PrefetcherTest, PinnedMemoryIsCopiedAmongReads) {
+  if (GetParam().shares_memory) GTEST_SKIP() << "host memory is the slot";
+  const Buffer pinned = device_->allocate_pinned(20 * kPage);
+  std::memcpy(pinned.data(), bytes_.data(), static_cast<size_t>(pinned.size()));
+  start(2, 60);
+  std::deque<FetchTicket> tickets;
+  for (int64_t i = 0; i < 40; ++i) {
+    const bool in_memory = i % 3 != 0;
+    tickets.push_back(
+        prefetcher_->submit({.file = &file_,
+                             .offset = i % 9 * kPage,
+                             .bytes = 11 * kPage,
+                             .source = in_memory ? pinned.data() + i % 9 * kPage : nullptr}));
+  }
+  for (int64_t i = 0; i < 40; ++i) {
+    EXPECT_TRUE(holds(tickets[i], i % 9, 11 * kPage)) << i;
+    prefetcher_->release(tickets[i]);
+  }
+  EXPECT_EQ(prefetcher_->counters().bytes_read, 14 * 11 * kPage);
+}
+
+TEST_P(PrefetcherTest, DigestsAreComparedOnTheWay) {
+  if (GetParam().shares_memory) GTEST_SKIP() << "who waits compares";
+  start(2, 120);
+  const int64_t bytes = 37 * kPage;  // more than all buffers hold
+  const uint64_t digest = digest_of(std::string_view(bytes_).substr(0, bytes));
+  for (int i = 0; i < 5; ++i) {
+    const FetchTicket right =
+        prefetcher_->submit({.file = &file_, .bytes = bytes, .digest = digest});
+    EXPECT_TRUE(holds(right, 0, bytes));
+    prefetcher_->release(right);
+  }
+  const FetchTicket wrong = prefetcher_->submit(
+      {.file = &file_, .bytes = bytes, .digest = digest + 1, .name = "layers.3"});
+  EXPECT_THAT([&] { wrong->wait(); }, testing::ThrowsMessage<CheckpointError>(testing::AllOf(
+                                          HasSubstr("\"layers.3\""), HasSubstr("damaged"))));
 }
 
 TEST_P(PrefetcherTest, SlotIsNotReusedBeforeItsRelease) {
