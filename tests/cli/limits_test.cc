@@ -15,6 +15,8 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr int kRows = 20;
+
 class LimitsTest : public CliTest {
  protected:
   // What the machine without these things says of itself.
@@ -26,10 +28,11 @@ class LimitsTest : public CliTest {
   // A run that streams weights, keys and values on it; what it says of itself.
   CommandResult run(const std::function<void()>& prepare, const std::vector<std::string>& more = {},
                     const std::string& model = kModel) {
-    write_rows(6, 5);
+    write_rows(kRows, 60);
     std::vector<std::string> arguments = {"run",      "--model",  model,      "--input",
                                           "in.jsonl", "--output", "out.jsonl"};
-    for (const char* setting : {"weights.placement=nvme", "kv_cache.placement=nvme"})
+    for (const char* setting :
+         {"weights.placement=nvme", "kv_cache.placement=nvme", "kv_cache.block_tokens=4"})
       arguments.insert(arguments.end(), {"--set", setting});
     arguments.insert(arguments.end(), more.begin(), more.end());
     std::filesystem::remove(folder_.file("out.jsonl"));
@@ -40,7 +43,7 @@ class LimitsTest : public CliTest {
     const CommandResult result = run(prepare);
     EXPECT_EQ(result.exit_code, 0) << result.err;
     EXPECT_THAT(result.err, HasSubstr(note));
-    EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 6u);
+    EXPECT_EQ(parse_lines(read("out.jsonl")).size(), size_t{kRows});
   }
 };
 

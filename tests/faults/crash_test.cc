@@ -16,6 +16,7 @@ namespace {
 bool run_and_kill(TinyJob& job, int64_t call, double short_probability) {
   const pid_t process = fork();
   if (process == 0) {
+    const Watchdog watchdog("killed at call " + std::to_string(call), 120);
     const FaultyFiles files({.folder = job.folder(),
                              .seed = static_cast<uint64_t>(call),
                              .short_probability = short_probability,
@@ -34,7 +35,6 @@ void kill_at_every_call(double short_probability) {
   TinyJob job;
   int kills = 0;
   for (int64_t call = 0;; ++call) {
-    const Watchdog watchdog("killed at call " + std::to_string(call), 120);
     job.remove_output();
     if (run_and_kill(job, call, short_probability)) break;
     ++kills;

@@ -1,5 +1,6 @@
 #include "tests/faults/fault_files.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -105,65 +106,72 @@ int64_t FaultyFiles::calls() const {
 
 #define ZS_INTERPOSED extern "C" __attribute__((visibility("default")))
 
+// The next definition of an interposed function: the system's, or a sanitizer's around it.
+#define ZS_REAL(name) reinterpret_cast<decltype(&name)>(dlsym(RTLD_NEXT, #name))
+
 using zerostream::Kind;
 using zerostream::pass;
 
 ZS_INTERPOSED ssize_t read(int fd, void* data, size_t size) {
-  return pass(fd, Kind::kRead, size,
-              [&](size_t bytes) { return syscall(SYS_read, fd, data, bytes); });
+  static const auto real = ZS_REAL(read);
+  return pass(fd, Kind::kRead, size, [&](size_t bytes) { return real(fd, data, bytes); });
 }
 
 ZS_INTERPOSED ssize_t pread(int fd, void* data, size_t size, off_t offset) {
-  return pass(fd, Kind::kRead, size,
-              [&](size_t bytes) { return syscall(SYS_pread64, fd, data, bytes, offset); });
+  static const auto real = ZS_REAL(pread);
+  return pass(fd, Kind::kRead, size, [&](size_t bytes) { return real(fd, data, bytes, offset); });
 }
 
 ZS_INTERPOSED ssize_t write(int fd, const void* data, size_t size) {
-  return pass(fd, Kind::kWrite, size,
-              [&](size_t bytes) { return syscall(SYS_write, fd, data, bytes); });
+  static const auto real = ZS_REAL(write);
+  return pass(fd, Kind::kWrite, size, [&](size_t bytes) { return real(fd, data, bytes); });
 }
 
 ZS_INTERPOSED ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
-  return pass(fd, Kind::kWrite, size,
-              [&](size_t bytes) { return syscall(SYS_pwrite64, fd, data, bytes, offset); });
+  static const auto real = ZS_REAL(pwrite);
+  return pass(fd, Kind::kWrite, size, [&](size_t bytes) { return real(fd, data, bytes, offset); });
 }
 
 // Whole or not at all: what is written so are reports.
 ZS_INTERPOSED ssize_t writev(int fd, const iovec* parts, int count) {
-  return pass(fd, Kind::kOther, 0, [&](size_t) { return syscall(SYS_writev, fd, parts, count); });
+  static const auto real = ZS_REAL(writev);
+  return pass(fd, Kind::kOther, 0, [&](size_t) { return real(fd, parts, count); });
 }
 
 ZS_INTERPOSED int open(const char* path, int flags, ...) {
+  static const auto real = ZS_REAL(open);
   va_list more;
   va_start(more, flags);
   const int mode = (flags & O_CREAT) != 0 ? va_arg(more, int) : 0;
   va_end(more);
-  return static_cast<int>(pass(path, Kind::kOpen, 0, [&](size_t) {
-    return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-  }));
+  return pass(path, Kind::kOpen, 0, [&](size_t) { return real(path, flags, mode); });
 }
 
 ZS_INTERPOSED int fsync(int fd) {
-  return static_cast<int>(
-      pass(fd, Kind::kOther, 0, [&](size_t) { return syscall(SYS_fsync, fd); }));
+  static const auto real = ZS_REAL(fsync);
+  return pass(fd, Kind::kOther, 0, [&](size_t) { return real(fd); });
 }
 
 ZS_INTERPOSED int ftruncate(int fd, off_t size) noexcept {
-  return static_cast<int>(
-      pass(fd, Kind::kOther, 0, [&](size_t) { return syscall(SYS_ftruncate, fd, size); }));
+  static const auto real = ZS_REAL(ftruncate);
+  return pass(fd, Kind::kOther, 0, [&](size_t) { return real(fd, size); });
 }
 
 ZS_INTERPOSED int rename(const char* from, const char* to) noexcept {
-  return static_cast<int>(
-      pass(from, Kind::kOther, 0, [&](size_t) { return syscall(SYS_rename, from, to); }));
+  static const auto real = ZS_REAL(rename);
+  return pass(from, Kind::kOther, 0, [&](size_t) { return real(from, to); });
 }
 
 // Gives the error back and leaves errno alone.
 ZS_INTERPOSED int posix_fallocate(int fd, off_t offset, off_t size) {
+  static const auto real = ZS_REAL(posix_fallocate);
   const int kept = errno;
-  const long result = pass(fd, Kind::kOther, 0,
-                           [&](size_t) { return syscall(SYS_fallocate, fd, 0, offset, size); });
-  const int error = errno;
+  int error = 0;
+  const int result = pass(fd, Kind::kOther, 0, [&](size_t) {
+    error = real(fd, offset, size);
+    return 0;
+  });
+  if (result != 0) error = errno;
   errno = kept;
-  return result == 0 ? 0 : error;
+  return error;
 }
