@@ -34,7 +34,7 @@ constexpr uint32_t kMoreSteps = 8;         // times as many for the next try
 constexpr size_t kFreeSteps = 10'000'000;  // of the budget
 constexpr size_t kStepsPerByte = 256;
 constexpr size_t kFreeHeapKib = 32 * 1024;  // and 1 KiB for each byte of the text
-constexpr size_t kWindow = 1024;            // bytes in which one call looks for a match's begin
+constexpr size_t kWindow = 1024;  // bytes in which the first call looks for a match's begin
 
 std::string error_text(int code) {
   PCRE2_UCHAR buffer[256];
@@ -75,10 +75,14 @@ class Search {
 
   // The first match at or after `start`; false if there is none.
   bool next(size_t start, Regex::Match& match) {
-    while (start <= text_.size()) {
-      const size_t end = std::min(start + kWindow, text_.size());
+    for (size_t window = kWindow; start <= text_.size(); window *= 2) {
+      size_t end = std::min(start + window, text_.size());
       int result = run(start, end, kStepsPerPlace);
-      if (result == PCRE2_ERROR_MATCHLIMIT) result = run_place_by_place(start, end);
+      if (result == PCRE2_ERROR_MATCHLIMIT) {
+        window = kWindow;
+        end = std::min(start + window, text_.size());
+        result = run_place_by_place(start, end);
+      }
       if (result != PCRE2_ERROR_NOMATCH) {
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data_.get());
         match = {range[0], range[1]};
