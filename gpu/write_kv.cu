@@ -6,7 +6,7 @@
 namespace zerostream {
 namespace {
 
-constexpr int kThreads = 512;  // few blocks read the same rotations
+constexpr int kThreads = 256;  // few blocks read the same rotations
 constexpr int kWarps = kThreads / kWarpThreads;
 
 // head[i] = source[i], divided by its root mean square and multiplied by `norm` if that is given.
