@@ -114,9 +114,11 @@ TEST_F(RunConfigTest, JsonHoldsEveryKey) {
                                    {"group_size", 64},
                                    {"asymmetric", false},
                                    {"quantise_head", false}}));
-  EXPECT_EQ(
-      json["device"],
-      (Json{{"type", "cpu"}, {"threads", 0}, {"memory", "auto"}, {"int8_activations", false}}));
+  EXPECT_EQ(json["device"], (Json{{"type", "cpu"},
+                                  {"threads", 0},
+                                  {"memory", "auto"},
+                                  {"int8_activations", false},
+                                  {"module", nullptr}}));
   for (const char* section : {"host", "nvme", "prefetch", "kv_cache", "batch", "parallel"})
     EXPECT_FALSE(json[section].empty()) << section;
 }
