@@ -236,7 +236,6 @@ struct KvStore::Storage {
   KvSlots slots;
   File file;
   BackgroundWriter writer;
-  std::optional<Prefetcher> prefetcher;
   std::vector<int64_t> tags;
   Tables slot_tables;
   std::vector<MicroBatch>
@@ -248,7 +247,8 @@ struct KvStore::Storage {
   std::vector<int32_t> places;  // by block: where in its unit's slot it lies
   std::array<Tables, kFetchDepth + 2> unit_ring;
   size_t next_unit = 0;
-  std::deque<FetchTicket> tickets;  // of units that were not waited for, in order
+  std::deque<FetchTicket> tickets;       // of units that were not waited for, in order
+  std::optional<Prefetcher> prefetcher;  // last: its thread reads the pieces of micro-batches
 };
 
 int64_t KvStore::block_bytes(const ModelConfig& config, DType dtype, int32_t block_tokens) {
