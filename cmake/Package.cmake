@@ -20,6 +20,9 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/zerostreamConfigVersion.c
 
 install(TARGETS zerostream)  # the command
 install(TARGETS zerostream_shared EXPORT zerostreamTargets)
+if(ZS_WITH_CUDA)
+  install(TARGETS zerostream_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})  # found beside the library
+endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/zerostream TYPE INCLUDE)
 install(EXPORT zerostreamTargets NAMESPACE zerostream:: DESTINATION ${package_dir})
 install(FILES ${PROJECT_BINARY_DIR}/zerostreamConfig.cmake ${PROJECT_BINARY_DIR}/zerostreamConfigVersion.cmake

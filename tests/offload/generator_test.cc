@@ -240,6 +240,7 @@ TEST(Generator, ThreadsDoNotChangeTheResult) {
 TEST(Generator, ReadErrorsEndTheRunAndNameTheFile) {
   GoldenModel model(golden_path("llama2"), DType::kF32);
   RuntimeOptions options = tiny_options();
+  options.max_retries = 0;
   options.make_engine = [] {
     FaultOptions faults;
     faults.broken_probability = 0.05;
