@@ -103,7 +103,8 @@ TEST_F(LimitsTest, FewOpenFilesAreAnIoErrorThatSaysSo) {
   int refused = 0;
   for (rlim_t files = 7; files < 40; files += 3) {
     const CommandResult result = run([files] { limit(RLIMIT_NOFILE, files); });
-    if (result.exit_code == 0) continue;
+    constexpr int kLibrariesNotLoaded = 127;  // by the system, before the program begins
+    if (result.exit_code == 0 || result.exit_code == kLibrariesNotLoaded) continue;
     EXPECT_EQ(result.exit_code, 5) << files << " files: " << result.err;
     EXPECT_THAT(result.err, HasSubstr("Too many open files"));
     ++refused;
