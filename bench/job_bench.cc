@@ -1,16 +1,17 @@
 // A whole job of rows of mixed lengths on a model that streams from disk, beside its bound and
 // beside the same job in fixed batches.
 //
-//   job_bench [--model DIR] [--store DIR] [--memory 900MiB] [--rows 128] [--max-sequences 32]
-//             [--token-budget 512] [--kv host|nvme] [--batches]
+//   job_bench [--model DIR] [--store DIR] [--memory 900MiB] [--rows 128] [--prompt-tokens 256]
+//             [--new-tokens 128] [--max-sequences 32] [--token-budget 512] [--kv host|nvme]
+//             [--batches]
 //
 // Packs random weights of the model's shape into the store (once), enters a memory cgroup of
 // --memory (needs root), measures how fast products are alone and, before and after every job, how
 // fast the disk reads, and generates for rows with prompts of 8 to 256 tokens and 8 to 128 new ones
-// (seeded): first as a job, rows joining and leaving at every pass, then (--batches) in batches
-// that end before the next begins, without padding. The bound of a pass is the larger of its bytes
-// from and to disk over the read ceiling and its flops over the rate of products alone; that of a
-// job is their sum.
+// (seeded; --prompt-tokens, --new-tokens: the most of each): first as a job, rows joining and
+// leaving at every pass, then (--batches) in batches that end before the next begins, without
+// padding. The bound of a pass is the larger of its bytes from and to disk over the read ceiling
+// and its flops over the rate of products alone; that of a job is their sum.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -39,6 +40,8 @@ struct Options {
   std::string store = "mistral-4-layers.store";
   int64_t memory = int64_t{900} << 20;
   int32_t rows = 128;
+  int32_t prompt_tokens = 256;
+  int32_t new_tokens = 128;
   int32_t max_sequences = 32;
   int32_t token_budget = 512;
   PlacementKind kv = PlacementKind::kHost;
@@ -50,6 +53,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--store", options.store, "Its store; made where it is missing");
   add_bytes(app, "--memory", options.memory, "Limit of the cgroup");
   app.add_option("--rows", options.rows, "Rows of the job");
+  app.add_option("--prompt-tokens", options.prompt_tokens, "Longest prompt; the shortest has 8")
+      ->check(CLI::Range(8, 1 << 20));
+  app.add_option("--new-tokens", options.new_tokens, "Most new tokens of a row; the fewest are 8")
+      ->check(CLI::Range(8, 1 << 20));
   app.add_option("--max-sequences", options.max_sequences, "Most rows of a pass");
   app.add_option("--token-budget", options.token_budget, "Most tokens of a pass");
   app.add_option("--kv", options.kv, "Where keys and values rest")
@@ -63,10 +70,10 @@ std::vector<GenerationRequest> make_rows(const Options& options, int64_t vocab_s
   std::vector<GenerationRequest> rows(options.rows);
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].handle = i;
-    rows[i].prompt_tokens.resize(8 + random() % 249);
+    rows[i].prompt_tokens.resize(8 + random() % (options.prompt_tokens - 7));
     for (int32_t& token : rows[i].prompt_tokens)
       token = static_cast<int32_t>(random() % vocab_size);
-    rows[i].max_new_tokens = static_cast<int32_t>(8 + random() % 121);
+    rows[i].max_new_tokens = static_cast<int32_t>(8 + random() % (options.new_tokens - 7));
   }
   return rows;
 }
