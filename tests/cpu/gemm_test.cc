@@ -38,37 +38,6 @@ Matrix make_source(DType dtype, int64_t rows, int64_t inputs, std::mt19937& rand
   return wide;
 }
 
-// A weight in both layouts.
-class Weight {
- public:
-  Weight(DType dtype, int64_t outputs, int64_t inputs, std::mt19937& random)
-      : rows_(dtype, outputs, inputs),
-        tiles_(dtype, round_up(outputs, 64), round_up(inputs, tile_inputs(dtype))) {
-    rows_.randomise(random, 1.0f / std::sqrt(static_cast<float>(inputs)));
-    const int64_t group = 4 / dtype_bytes(dtype), panel_elements = 64 * tiles_.cols();
-    for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t i = 0; i < inputs; ++i)
-        store_float(tiles_.view().data, dtype,
-                    o / 64 * panel_elements + i / group * group * 64 + o % 64 * group + i % group,
-                    rows_.at(o, i));
-  }
-  PackedWeight view(WeightLayout layout) const {
-    const Matrix& matrix = layout == WeightLayout::kRows ? rows_ : tiles_;
-    return {matrix.view().data, rows_.view().dtype, layout, rows_.rows(), rows_.cols()};
-  }
-  // Outputs [begin, begin + count); begin is a multiple of 64.
-  PackedWeight outputs(int64_t begin, int64_t count) const {
-    PackedWeight part = view(WeightLayout::kTile64);
-    part.data += begin / 64 * part.panel_bytes();
-    part.outputs = count;
-    return part;
-  }
-
- private:
-  Matrix rows_;
-  Matrix tiles_;
-};
-
 class GemmTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -101,7 +70,7 @@ TEST_P(GemmTest, MatchesDoublePrecision) {
     for (const int64_t outputs : {1, 64, 65, 200})
       for (const int64_t rows : {1, 5, 6, 7, 16, 17, 31, 33, 70}) {
         const Matrix source = make_source(dtype_, rows, inputs, random_);
-        const Weight weight(dtype_, outputs, inputs, random_);
+        const LayoutWeight weight(dtype_, outputs, inputs, random_);
         Matrix bias(DType::kF32, 1, outputs);
         bias.randomise(random_);
         Matrix actual(DType::kF32, rows, outputs), expected(DType::kF32, rows, outputs);
@@ -121,7 +90,7 @@ TEST_P(GemmTest, MatchesDoublePrecision) {
 TEST_P(GemmTest, LongSums) {
   const int64_t inputs = 9000, outputs = 130, rows = 40;
   const Matrix source = make_source(dtype_, rows, inputs, random_);
-  const Weight weight(dtype_, outputs, inputs, random_);
+  const LayoutWeight weight(dtype_, outputs, inputs, random_);
   Matrix actual(DType::kF32, rows, outputs), expected(DType::kF32, rows, outputs);
   run_reference({.source = source.view(),
                  .weight = weight.view(WeightLayout::kRows),
@@ -136,7 +105,7 @@ TEST_P(GemmTest, BitsOfARowDoNotDependOnTheCut) {
   constexpr int64_t kRows = 600, kOutputs = 200;
   for (const int64_t inputs : {100, 2200}) {
     const Matrix source = make_source(dtype_, kRows, inputs, random_);
-    const Weight weight(dtype_, kOutputs, inputs, random_);
+    const LayoutWeight weight(dtype_, kOutputs, inputs, random_);
     Matrix all(DType::kF32, kRows, kOutputs);
     run({.source = source.view(),
          .weight = weight.view(WeightLayout::kTile64),
@@ -188,7 +157,7 @@ TEST_P(GemmTest, EpiloguesInEveryTargetType) {
   for (const Epilogue epilogue :
        {Epilogue::kStore, Epilogue::kAdd, Epilogue::kActivate, Epilogue::kGated}) {
     const int64_t outputs = epilogue == Epilogue::kGated ? 2 * round_up(cols, 64) : cols;
-    const Weight weight(dtype_, outputs, inputs, random_);
+    const LayoutWeight weight(dtype_, outputs, inputs, random_);
     Matrix bias(DType::kF32, 1, outputs);
     bias.randomise(random_);
     for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kGelu,
@@ -265,7 +234,7 @@ TEST_P(GemmTest, ActivationsAreExactToAMillionth) {
 
 TEST_P(GemmTest, RefusesWhatDoesNotFit) {
   const Matrix source = make_source(dtype_, 4, 64, random_);
-  const Weight weight(dtype_, 128, 64, random_);
+  const LayoutWeight weight(dtype_, 128, 64, random_);
   Matrix target(DType::kF32, 4, 128);
   const LinearArgs good = {.source = source.view(),
                            .weight = weight.view(WeightLayout::kTile64),
@@ -294,7 +263,7 @@ TEST_P(GemmTest, RefusesWhatDoesNotFit) {
 
 TEST_P(GemmTest, DoesNotAllocate) {
   const Matrix source = make_source(dtype_, 100, 300, random_);
-  const Weight weight(dtype_, 200, 300, random_);
+  const LayoutWeight weight(dtype_, 200, 300, random_);
   Matrix target(DType::kF32, 100, 200);
   const LinearArgs args = {.source = source.view(),
                            .weight = weight.view(WeightLayout::kTile64),
@@ -312,7 +281,7 @@ TEST_P(GemmTest, DoesNotAllocate) {
 }
 
 TEST_P(GemmTest, NoRows) {
-  const Weight weight(dtype_, 64, 64, random_);
+  const LayoutWeight weight(dtype_, 64, 64, random_);
   Matrix source(dtype_, 0, 64), target(DType::kF32, 0, 64);
   run({.source = source.view(),
        .weight = weight.view(WeightLayout::kTile64),

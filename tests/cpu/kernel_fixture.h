@@ -10,6 +10,7 @@
 #include <new>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/kernels.h"
@@ -161,5 +162,68 @@ inline std::vector<int32_t> shuffled_blocks(int32_t count, std::mt19937& random)
   blocks.resize(static_cast<size_t>(count));
   return blocks;
 }
+
+// Heads of attention and the positions of a KV block.
+struct KvShape {
+  int32_t kv_heads, group, head_dim, block_tokens;
+};
+
+// Sequences of one call with their own block tables; `positions` are those before and in the call.
+struct KvBatch {
+  std::vector<SequenceSpan> spans;
+  std::vector<std::vector<int32_t>> tables;
+  int32_t rows = 0;
+  int32_t blocks = 0;
+
+  KvBatch(const std::vector<std::pair<int32_t, int32_t>>& begins_and_rows, int32_t block_tokens,
+          std::mt19937& random) {
+    for (const auto& [begin, count] : begins_and_rows)
+      blocks += static_cast<int32_t>(ceil_div(begin + count, block_tokens));
+    std::vector<int32_t> free = shuffled_blocks(blocks, random);
+    for (const auto& [begin, count] : begins_and_rows) {
+      const auto wanted = static_cast<std::ptrdiff_t>(ceil_div(begin + count, block_tokens));
+      tables.emplace_back(free.end() - wanted, free.end());
+      free.resize(free.size() - static_cast<size_t>(wanted));
+      spans.push_back({rows, count, begin, tables.back().data()});
+      rows += count;
+    }
+  }
+  int32_t count() const { return static_cast<int32_t>(spans.size()); }
+};
+
+// A random weight in both layouts.
+class LayoutWeight {
+ public:
+  LayoutWeight(DType dtype, int64_t outputs, int64_t inputs, std::mt19937& random)
+      : rows_(dtype, outputs, inputs),
+        tiles_(dtype, round_up(outputs, 64), round_up(inputs, tile_inputs(dtype))) {
+    rows_.randomise(random, 1.0f / std::sqrt(static_cast<float>(inputs)));
+    const int64_t group = 4 / dtype_bytes(dtype), panel_elements = 64 * tiles_.cols();
+    for (int64_t o = 0; o < outputs; ++o)
+      for (int64_t i = 0; i < inputs; ++i)
+        store_float(tiles_.view().data, dtype,
+                    o / 64 * panel_elements + i / group * group * 64 + o % 64 * group + i % group,
+                    rows_.at(o, i));
+  }
+  const Matrix& matrix(WeightLayout layout) const {
+    return layout == WeightLayout::kRows ? rows_ : tiles_;
+  }
+  PackedWeight view(WeightLayout layout) const { return view(layout, matrix(layout).view().data); }
+  // With a copy of the matrix at `data`.
+  PackedWeight view(WeightLayout layout, const std::byte* data) const {
+    return {data, rows_.view().dtype, layout, rows_.rows(), rows_.cols()};
+  }
+  // Outputs [begin, begin + count) in tiles; begin is a multiple of 64.
+  PackedWeight outputs(int64_t begin, int64_t count) const {
+    PackedWeight part = view(WeightLayout::kTile64);
+    part.data += begin / 64 * part.panel_bytes();
+    part.outputs = count;
+    return part;
+  }
+
+ private:
+  Matrix rows_;
+  Matrix tiles_;
+};
 
 }  // namespace zerostream

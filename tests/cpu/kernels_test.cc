@@ -151,42 +151,17 @@ TEST_P(KernelsTest, Linear) {
     }
 }
 
-struct Shape {
-  int32_t kv_heads, group, head_dim, block_tokens;
-};
-constexpr Shape kShapes[] = {{1, 1, 1, 2},    {2, 1, 7, 3},    {1, 3, 8, 16},  {2, 2, 16, 5},
-                             {1, 5, 40, 16},  {3, 3, 64, 16},  {1, 2, 80, 7},  {1, 1, 96, 64},
-                             {2, 4, 128, 16}, {1, 1, 256, 32}, {1, 71, 64, 16}};
-
-// Sequences of one call with their own block tables; `positions` are those before and in the call.
-struct Batch {
-  std::vector<SequenceSpan> spans;
-  std::vector<std::vector<int32_t>> tables;
-  int32_t rows = 0;
-  int32_t blocks = 0;
-
-  Batch(const std::vector<std::pair<int32_t, int32_t>>& begins_and_rows, int32_t block_tokens,
-        std::mt19937& random) {
-    for (const auto& [begin, count] : begins_and_rows)
-      blocks += static_cast<int32_t>(ceil_div(begin + count, block_tokens));
-    std::vector<int32_t> free = shuffled_blocks(blocks, random);
-    for (const auto& [begin, count] : begins_and_rows) {
-      const auto wanted = static_cast<std::ptrdiff_t>(ceil_div(begin + count, block_tokens));
-      tables.emplace_back(free.end() - wanted, free.end());
-      free.resize(free.size() - static_cast<size_t>(wanted));
-      spans.push_back({rows, count, begin, tables.back().data()});
-      rows += count;
-    }
-  }
-};
+constexpr KvShape kShapes[] = {{1, 1, 1, 2},    {2, 1, 7, 3},    {1, 3, 8, 16},  {2, 2, 16, 5},
+                               {1, 5, 40, 16},  {3, 3, 64, 16},  {1, 2, 80, 7},  {1, 1, 96, 64},
+                               {2, 4, 128, 16}, {1, 1, 256, 32}, {1, 71, 64, 16}};
 
 TEST_P(KernelsTest, WriteKv) {
   std::mt19937 random(7);
-  for (const Shape& shape : kShapes)
+  for (const KvShape& shape : kShapes)
     for (const DType dtype : kKvTypes)
       for (const RopeKind rope : {RopeKind::kNone, RopeKind::kHalf, RopeKind::kInterleaved})
         for (const bool normed : {false, true}) {
-          const Batch batch({{0, 21}, {5, 1}, {30, 2}}, shape.block_tokens, random);
+          const KvBatch batch({{0, 21}, {5, 1}, {30, 2}}, shape.block_tokens, random);
           const int32_t dim = shape.head_dim;
           const int32_t rope_cols = rope == RopeKind::kNone ? 0 : dim > 16 ? dim / 2 - 3 : dim / 2;
           const int64_t heads = int64_t{shape.kv_heads} * shape.group;
@@ -252,19 +227,19 @@ constexpr AttentionCase kAttentionCases[] = {{0, false, DType::kF32},  {0, true,
 
 TEST_P(KernelsTest, Attention) {
   std::mt19937 random(8);
-  for (const Shape& shape : kShapes)
+  for (const KvShape& shape : kShapes)
     for (const DType dtype : kKvTypes)
       for (const AttentionCase& variant : kAttentionCases) {
         const bool large = shape.head_dim * shape.kv_heads * shape.group > 600;
-        const Batch batch(large ? std::vector<std::pair<int32_t, int32_t>>{{60, 9}, {130, 1}}
-                                : std::vector<std::pair<int32_t, int32_t>>{{0, 1},
-                                                                           {0, 70},
-                                                                           {150, 1},
-                                                                           {63, 1},
-                                                                           {64, 1},
-                                                                           {5, 0},
-                                                                           {99, 40}},
-                          shape.block_tokens, random);
+        const KvBatch batch(large ? std::vector<std::pair<int32_t, int32_t>>{{60, 9}, {130, 1}}
+                                  : std::vector<std::pair<int32_t, int32_t>>{{0, 1},
+                                                                             {0, 70},
+                                                                             {150, 1},
+                                                                             {63, 1},
+                                                                             {64, 1},
+                                                                             {5, 0},
+                                                                             {99, 40}},
+                            shape.block_tokens, random);
         const int64_t cols = int64_t{shape.kv_heads} * shape.group * shape.head_dim;
         KvPool kv(dtype, shape.kv_heads, shape.head_dim, shape.block_tokens, batch.blocks);
         for (size_t s = 0; s < batch.spans.size(); ++s)
@@ -298,7 +273,7 @@ TEST_P(KernelsTest, AttentionOverLongContexts) {
   std::mt19937 random(10);
   for (const DType dtype : kKvTypes)
     for (const int32_t window : {0, 512, 700}) {
-      const Batch batch({{2099, 1}, {511, 1}, {512, 1}, {1000, 40}, {3, 1}}, 16, random);
+      const KvBatch batch({{2099, 1}, {511, 1}, {512, 1}, {1000, 40}, {3, 1}}, 16, random);
       KvPool kv(dtype, 2, 16, 16, batch.blocks);
       for (size_t s = 0; s < batch.spans.size(); ++s)
         kv.randomise(batch.tables[s], batch.spans[s].position_begin + batch.spans[s].rows, random);

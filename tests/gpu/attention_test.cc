@@ -12,44 +12,18 @@ namespace {
 
 constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
 
-struct Shape {
-  int32_t kv_heads, group, head_dim, block_tokens;
-};
-constexpr Shape kShapes[] = {{1, 1, 1, 2},  {2, 1, 7, 3},    {2, 2, 16, 5},   {1, 3, 64, 16},
-                             {1, 2, 80, 7}, {2, 4, 128, 16}, {1, 1, 256, 32}, {1, 19, 40, 16}};
-
-// Sequences of one call with their own block tables; `positions` are those before and in the call.
-struct Batch {
-  std::vector<SequenceSpan> spans;
-  std::vector<std::vector<int32_t>> tables;
-  int32_t rows = 0;
-  int32_t blocks = 0;
-
-  Batch(const std::vector<std::pair<int32_t, int32_t>>& begins_and_rows, int32_t block_tokens,
-        std::mt19937& random) {
-    for (const auto& [begin, count] : begins_and_rows)
-      blocks += static_cast<int32_t>(ceil_div(begin + count, block_tokens));
-    std::vector<int32_t> free = shuffled_blocks(blocks, random);
-    for (const auto& [begin, count] : begins_and_rows) {
-      const auto wanted = static_cast<std::ptrdiff_t>(ceil_div(begin + count, block_tokens));
-      tables.emplace_back(free.end() - wanted, free.end());
-      free.resize(free.size() - static_cast<size_t>(wanted));
-      spans.push_back({rows, count, begin, tables.back().data()});
-      rows += count;
-    }
-  }
-  int32_t count() const { return static_cast<int32_t>(spans.size()); }
-};
+constexpr KvShape kShapes[] = {{1, 1, 1, 2},  {2, 1, 7, 3},    {2, 2, 16, 5},   {1, 3, 64, 16},
+                               {1, 2, 80, 7}, {2, 4, 128, 16}, {1, 1, 256, 32}, {1, 19, 40, 16}};
 
 using GpuAttentionTest = GpuKernelsTest;
 
 TEST_F(GpuAttentionTest, WriteKv) {
   std::mt19937 random(7);
-  for (const Shape& shape : kShapes)
+  for (const KvShape& shape : kShapes)
     for (const DType dtype : kKvTypes)
       for (const RopeKind rope : {RopeKind::kNone, RopeKind::kHalf, RopeKind::kInterleaved}) {
         const bool normed = random() % 2 == 0;
-        const Batch batch({{0, 11}, {5, 1}, {30, 2}}, shape.block_tokens, random);
+        const KvBatch batch({{0, 11}, {5, 1}, {30, 2}}, shape.block_tokens, random);
         const int32_t dim = shape.head_dim;
         const int32_t rope_cols = rope == RopeKind::kNone ? 0 : dim > 16 ? dim / 2 - 3 : dim / 2;
         const int64_t heads = int64_t{shape.kv_heads} * shape.group;
@@ -128,11 +102,11 @@ double attention_limit(DType cells, DType target) {
 
 TEST_F(GpuAttentionTest, Attention) {
   std::mt19937 random(8);
-  for (const Shape& shape : kShapes)
+  for (const KvShape& shape : kShapes)
     for (const DType dtype : kKvTypes)
       for (const Variant& variant : kVariants) {
-        const Batch batch({{0, 1}, {0, 7}, {150, 1}, {63, 1}, {64, 1}, {5, 0}, {99, 4}, {20, 18}},
-                          shape.block_tokens, random);
+        const KvBatch batch({{0, 1}, {0, 7}, {150, 1}, {63, 1}, {64, 1}, {5, 0}, {99, 4}, {20, 18}},
+                            shape.block_tokens, random);
         const int64_t cols = int64_t{shape.kv_heads} * shape.group * shape.head_dim;
         KvPool kv(dtype, shape.kv_heads, shape.head_dim, shape.block_tokens, batch.blocks);
         for (size_t s = 0; s < batch.spans.size(); ++s)
@@ -171,7 +145,7 @@ TEST_F(GpuAttentionTest, Attention) {
 TEST_F(GpuAttentionTest, ARowHasTheSameBitsAlone) {
   std::mt19937 random(9);
   constexpr int32_t kBegin = 985, kRows = 70;
-  const Batch batch({{kBegin, kRows}}, 16, random);
+  const KvBatch batch({{kBegin, kRows}}, 16, random);
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kI8}) {
     const int32_t window = dtype == DType::kBF16 ? 300 : 0;
     KvPool kv(dtype, 8, 8, 16, batch.blocks);
@@ -208,7 +182,7 @@ TEST_F(GpuAttentionTest, ARowHasTheSameBitsAlone) {
 // Cells outside of the window are NaN, as are those of no position.
 TEST_F(GpuAttentionTest, TakesNothingFromMaskedPositions) {
   std::mt19937 random(10);
-  const Batch batch({{100, 1}}, 16, random);
+  const KvBatch batch({{100, 1}}, 16, random);
   for (const DType dtype : kFloatTypes) {
     KvPool kv(dtype, 1, 16, 16, batch.blocks);
     kv.randomise(batch.tables[0], 101, random);

@@ -9,32 +9,6 @@
 namespace zerostream {
 namespace {
 
-// A weight in both layouts.
-class Weight {
- public:
-  Weight(DType dtype, int64_t outputs, int64_t inputs, std::mt19937& random)
-      : rows_(dtype, outputs, inputs),
-        tiles_(dtype, round_up(outputs, 64), round_up(inputs, tile_inputs(dtype))) {
-    rows_.randomise(random, 1.0f / std::sqrt(static_cast<float>(inputs)));
-    const int64_t group = 4 / dtype_bytes(dtype), panel_elements = 64 * tiles_.cols();
-    for (int64_t o = 0; o < outputs; ++o)
-      for (int64_t i = 0; i < inputs; ++i)
-        store_float(tiles_.view().data, dtype,
-                    o / 64 * panel_elements + i / group * group * 64 + o % 64 * group + i % group,
-                    rows_.at(o, i));
-  }
-  const Matrix& matrix(WeightLayout layout) const {
-    return layout == WeightLayout::kRows ? rows_ : tiles_;
-  }
-  PackedWeight view(WeightLayout layout, const std::byte* data) const {
-    return {data, rows_.view().dtype, layout, rows_.rows(), rows_.cols()};
-  }
-
- private:
-  Matrix rows_;
-  Matrix tiles_;
-};
-
 class GpuLinearTest : public GpuKernelsTest {
  protected:
   struct Case {
@@ -53,7 +27,7 @@ class GpuLinearTest : public GpuKernelsTest {
   double error_of(const Case& test, std::mt19937& random) {
     const bool gated = test.epilogue == Epilogue::kGated;
     const int64_t outputs = gated ? 2 * round_up(test.cols, 64) : test.cols;
-    const Weight weight(test.dtype, outputs, test.inputs, random);
+    const LayoutWeight weight(test.dtype, outputs, test.inputs, random);
     Matrix source(test.dtype, test.rows, test.inputs, round_up(test.inputs, 64));
     Matrix bias(DType::kF32, 1, outputs);
     Matrix actual(test.target, test.rows, test.cols), expected(test.target, test.rows, test.cols);
@@ -149,7 +123,7 @@ TEST_F(GpuLinearTest, ARowHasTheSameBitsInAnyCall) {
     for (int64_t row = 0; row < 40; ++row)
       EXPECT_EQ(together.row_bytes(row), apart.row_bytes(row)) << dtype_name(whole.dtype);
   };
-  const Weight weight(DType::kBF16, 192, 200, random);
+  const LayoutWeight weight(DType::kBF16, 192, 200, random);
   for (const WeightLayout layout : {WeightLayout::kTile64, WeightLayout::kRows}) {
     const PackedWeight whole = weight.view(layout, on_device(weight.matrix(layout)).data);
     compare(whole, layout == WeightLayout::kTile64 ? whole.panel_bytes() : 64 * 200 * 2);
