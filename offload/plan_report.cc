@@ -1,9 +1,7 @@
 #include "offload/plan_report.h"
 
-#include <cstdarg>
-#include <cstdio>
-
 #include "base/bytes.h"
+#include "base/printf_text.h"
 
 namespace zerostream {
 namespace {
@@ -106,74 +104,66 @@ Json workload_json(const Workload& workload) {
           {"longest_row_tokens", workload.longest_row_tokens}};
 }
 
-__attribute__((format(printf, 1, 2))) std::string line(const char* format, ...) {
-  char text[512];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return std::string(text) + "\n";
-}
-
 std::string bytes_text(const Json& bytes) { return format_bytes(bytes.get<int64_t>()); }
 std::string string_of(const Json& json) { return json.get<std::string>(); }
 
 std::string heading(const Json& plan) {
   const Json& workload = plan["workload"];
   const auto rows = workload["rows"].get<int64_t>();
-  std::string text = line("model      %s: %s of %s weights", string_of(plan["model"]).c_str(),
-                          bytes_text(plan["weights"]["bytes"]).c_str(),
-                          string_of(plan["weights"]["dtype"]).c_str()) +
-                     line("machine    %s", string_of(plan["hardware"]["name"]).c_str());
-  if (plan["ranks"].get<int>() > 1) text += line("ranks      %d", plan["ranks"].get<int>());
-  if (workload["mean_new_tokens"] == 0.0) return text + line("job        not known");
-  return text + line("job        %s rows of %.0f + %.0f tokens in the mean, %lld at most",
-                     rows == 0 ? "endless" : std::to_string(rows).c_str(),
-                     workload["mean_prompt_tokens"].get<double>(),
-                     workload["mean_new_tokens"].get<double>(),
-                     static_cast<long long>(workload["longest_row_tokens"].get<int64_t>()));
+  std::string text =
+      printf_line("model      %s: %s of %s weights", string_of(plan["model"]).c_str(),
+                  bytes_text(plan["weights"]["bytes"]).c_str(),
+                  string_of(plan["weights"]["dtype"]).c_str()) +
+      printf_line("machine    %s", string_of(plan["hardware"]["name"]).c_str());
+  if (plan["ranks"].get<int>() > 1) text += printf_line("ranks      %d", plan["ranks"].get<int>());
+  if (workload["mean_new_tokens"] == 0.0) return text + printf_line("job        not known");
+  return text + printf_line("job        %s rows of %.0f + %.0f tokens in the mean, %lld at most",
+                            rows == 0 ? "endless" : std::to_string(rows).c_str(),
+                            workload["mean_prompt_tokens"].get<double>(),
+                            workload["mean_new_tokens"].get<double>(),
+                            static_cast<long long>(workload["longest_row_tokens"].get<int64_t>()));
 }
 
 std::string memory_text(const Json& plan) {
   std::string text;
   for (const auto& [tier, memory] : plan["memory"].items()) {
-    text += line("%-10s %s of %s", tier.c_str(), bytes_text(memory["bytes"]).c_str(),
-                 bytes_text(memory["limit"]).c_str());
+    text += printf_line("%-10s %s of %s", tier.c_str(), bytes_text(memory["bytes"]).c_str(),
+                        bytes_text(memory["limit"]).c_str());
     for (const auto& [name, bytes] : memory["pools"].items())
-      text += line("             %-18s %10s", name.c_str(), bytes_text(bytes).c_str());
+      text += printf_line("             %-18s %10s", name.c_str(), bytes_text(bytes).c_str());
   }
   const Json& weights = plan["weights"];
-  text += line("weights    device %s, host %s, nvme %s; %s stream at every pass",
-               bytes_text(weights["device"]).c_str(), bytes_text(weights["host"]).c_str(),
-               bytes_text(weights["nvme"]).c_str(),
-               bytes_text(weights["streamed_bytes_per_pass"]).c_str());
+  text += printf_line("weights    device %s, host %s, nvme %s; %s stream at every pass",
+                      bytes_text(weights["device"]).c_str(), bytes_text(weights["host"]).c_str(),
+                      bytes_text(weights["nvme"]).c_str(),
+                      bytes_text(weights["streamed_bytes_per_pass"]).c_str());
   const Json& kv = plan["kv_cache"];
-  return text + line("kv cache   %s in %s, room for %lld tokens", string_of(kv["dtype"]).c_str(),
-                     string_of(kv["placement"]).c_str(),
-                     static_cast<long long>(kv["tokens"].get<int64_t>()));
+  return text + printf_line("kv cache   %s in %s, room for %lld tokens",
+                            string_of(kv["dtype"]).c_str(), string_of(kv["placement"]).c_str(),
+                            static_cast<long long>(kv["tokens"].get<int64_t>()));
 }
 
 std::string batch_text(const Json& plan) {
   const Json& batch = plan["batch"];
-  return line("pass       up to %d rows and %d tokens, %d segments ahead",
-              batch["max_sequences"].get<int>(), batch["token_budget"].get<int>(),
-              batch["prefetch_depth"].get<int>());
+  return printf_line("pass       up to %d rows and %d tokens, %d segments ahead",
+                     batch["max_sequences"].get<int>(), batch["token_budget"].get<int>(),
+                     batch["prefetch_depth"].get<int>());
 }
 
 std::string predicted_text(const Json& plan) {
   const Json& predicted = plan["predicted"];
   const Json& rates = predicted["tokens_per_second"];
-  std::string text = line(
+  std::string text = printf_line(
       "predicted  %.4g generated tokens/s over the job (prefill %.4g prompt tokens/s, decode "
       "%.4g)",
       rates["generated"].get<double>(), rates["prefill"].get<double>(),
       rates["decode"].get<double>());
   const Json& seconds = predicted["seconds"];
   if (!seconds.is_null())
-    text += line("           %.4g s, of which %s keeps the machine busy for %.4g s",
-                 seconds.get<double>(), string_of(predicted["bound"]).c_str(),
-                 predicted["bound_seconds"].get<double>());
-  return text + line("bound      %s", string_of(predicted["bound"]).c_str());
+    text += printf_line("           %.4g s, of which %s keeps the machine busy for %.4g s",
+                        seconds.get<double>(), string_of(predicted["bound"]).c_str(),
+                        predicted["bound_seconds"].get<double>());
+  return text + printf_line("bound      %s", string_of(predicted["bound"]).c_str());
 }
 
 }  // namespace
@@ -205,9 +195,9 @@ std::string plan_text(const Json& plan) {
   for (const Json& what_if : plan["what_if"]) {
     const auto rate = what_if["tokens_per_second"].get<double>();
     const std::string change = string_of(what_if["change"]);
-    text += rate > 0 ? line("what if    %-24s %.4g tokens/s (x %.2f)", change.c_str(), rate,
-                            what_if["factor"].get<double>())
-                     : line("what if    %-24s does not fit", change.c_str());
+    text += rate > 0 ? printf_line("what if    %-24s %.4g tokens/s (x %.2f)", change.c_str(), rate,
+                                   what_if["factor"].get<double>())
+                     : printf_line("what if    %-24s does not fit", change.c_str());
   }
   return text;
 }
@@ -217,15 +207,16 @@ std::string simulation_text(const Json& plan) {
   const Json& pass = plan["predicted"]["decode_pass"];
   if (pass.is_null()) return text;
   const auto seconds = pass["seconds"].get<double>();
-  text +=
-      line("decode     %d rows, %lld positions of keys and values: %.4g s a pass, bound by %s",
-           pass["rows"].get<int>(), static_cast<long long>(pass["context_tokens"].get<int64_t>()),
-           seconds, string_of(pass["bound"]).c_str());
+  text += printf_line(
+      "decode     %d rows, %lld positions of keys and values: %.4g s a pass, bound by %s",
+      pass["rows"].get<int>(), static_cast<long long>(pass["context_tokens"].get<int64_t>()),
+      seconds, string_of(pass["bound"]).c_str());
   for (const auto& [name, busy] : pass["busy_seconds"].items())
     if (busy.get<double>() > 0)
-      text += line("             %-10s busy %.4g s, %.0f %%", name.c_str(), busy.get<double>(),
-                   100 * busy.get<double>() / seconds);
-  return text + line("             compute waits %.4g s for weights, %.4g s for keys and values",
+      text += printf_line("             %-10s busy %.4g s, %.0f %%", name.c_str(),
+                          busy.get<double>(), 100 * busy.get<double>() / seconds);
+  return text +
+         printf_line("             compute waits %.4g s for weights, %.4g s for keys and values",
                      pass["stall_seconds"]["weights"].get<double>(),
                      pass["stall_seconds"]["kv"].get<double>());
 }

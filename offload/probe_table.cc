@@ -1,30 +1,20 @@
-#include <cstdarg>
-#include <cstdio>
-
 #include "base/bytes.h"
+#include "base/printf_text.h"
 #include "offload/probe.h"
 
 namespace zerostream {
 namespace {
 
-[[gnu::format(printf, 1, 2)]] std::string print(const char* format, ...) {
-  char text[256];
-  va_list values;
-  va_start(values, format);
-  std::vsnprintf(text, sizeof text, format, values);
-  va_end(values);
-  return text;
-}
-
 // A row of the table: what it is, and its rate in units of `unit`.
 std::string line(const std::string& what, const Rate& rate, double unit) {
-  std::string text = print("  %-40s %10.2f", what.c_str(), rate.median / unit);
-  if (rate.high > 0) text += print(" %10.2f %10.2f", rate.low / unit, rate.high / unit);
+  std::string text = printf_text("  %-40s %10.2f", what.c_str(), rate.median / unit);
+  if (rate.high > 0) text += printf_text(" %10.2f %10.2f", rate.low / unit, rate.high / unit);
   return text + "\n";
 }
 
 std::string heading(const std::string& what, const char* unit) {
-  return print("%-42s %10s %10s %10s\n", (what + ", " + unit).c_str(), "median", "low", "high");
+  return printf_text("%-42s %10s %10s %10s\n", (what + ", " + unit).c_str(), "median", "low",
+                     "high");
 }
 
 std::string storage_table(const HardwareProfile::Storage& storage) {
@@ -35,8 +25,8 @@ std::string storage_table(const HardwareProfile::Storage& storage) {
                  mode.rate, 1e9);
   text += line("read", storage.read, 1e9);
   if (storage.write.median > 0) text += line("write", storage.write, 1e9);
-  return text +
-         print("  %-40s %10.0f microseconds\n", "latency of 4 KiB", storage.latency_seconds * 1e6);
+  return text + printf_text("  %-40s %10.0f microseconds\n", "latency of 4 KiB",
+                            storage.latency_seconds * 1e6);
 }
 
 std::string gemm_table(const GemmRates& rates) {
@@ -59,8 +49,8 @@ std::string probe_table(const HardwareProfile& profile) {
   for (const GemmRates& rates : profile.compute.gemm) text += gemm_table(rates);
   text += heading("attention", "GB/s of keys and values") +
           line("one row per sequence", profile.compute.attention, 1e9);
-  return text + print("%-42s %10.2f microseconds\n", "fixed cost of an operation",
-                      profile.compute.launch_seconds * 1e6);
+  return text + printf_text("%-42s %10.2f microseconds\n", "fixed cost of an operation",
+                            profile.compute.launch_seconds * 1e6);
 }
 
 }  // namespace zerostream

@@ -1,12 +1,11 @@
 #include "offload/report.h"
 
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 
 #include "base/bytes.h"
+#include "base/printf_text.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -49,15 +48,6 @@ std::string report_text(const Json& report) {
       lines += c == '\n' ? std::string("\n  ") : std::string(1, c);
   }
   return lines + "\n}\n";
-}
-
-__attribute__((format(printf, 1, 2))) std::string text(const char* format, ...) {
-  char line[512];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
-  return line;
 }
 
 }  // namespace
@@ -118,36 +108,38 @@ std::string summarise_report(const Json& report) {
   const Json& weights = report["weights"];
   const Json& io = report["io"];
   const double passes = seconds["prefill"].get<double>() + seconds["decode"].get<double>();
-  std::string lines = text("rows: %lld ok, %lld failed", rows["ok"].get<long long>(),
-                           rows["failed"].get<long long>());
-  if (rows["kept"] != 0) lines += text(", %lld kept from earlier", rows["kept"].get<long long>());
+  std::string lines = printf_text("rows: %lld ok, %lld failed", rows["ok"].get<long long>(),
+                                  rows["failed"].get<long long>());
+  if (rows["kept"] != 0)
+    lines += printf_text(", %lld kept from earlier", rows["kept"].get<long long>());
   if (report.contains("score") && report["score"]["tokens"] != 0)
-    lines += text("\nscore: perplexity %.4f over %lld tokens",
-                  report["score"]["perplexity"].get<double>(),
-                  report["score"]["tokens"].get<long long>());
+    lines += printf_text("\nscore: perplexity %.4f over %lld tokens",
+                         report["score"]["perplexity"].get<double>(),
+                         report["score"]["tokens"].get<long long>());
   if (passes == 0) return lines;
-  lines += text(
+  lines += printf_text(
       "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading): %.1f generated/s, %.1f "
       "processed/s\n",
       report["tokens"]["prompt"].get<long long>(), report["tokens"]["generated"].get<long long>(),
       seconds["total"].get<double>(), seconds["load"].get<double>(),
       report["tokens_per_second"]["generated"].get<double>(),
       report["tokens_per_second"]["processed"].get<double>());
-  lines += text(
+  lines += printf_text(
       "passes: %lld prefill, %lld decode; weights: %s, %s resident, %s streamed per pass\n",
       report["passes"]["prefill"].get<long long>(), report["passes"]["decode"].get<long long>(),
       format_bytes(weights["bytes"]).c_str(), format_bytes(weights["resident_bytes"]).c_str(),
       format_bytes(weights["streamed_bytes_per_pass"]).c_str());
   if (io["bytes_read"] != 0)
-    lines +=
-        text("reads: %s by %s (%s) at %.2f GB/s\n", format_bytes(io["bytes_read"]).c_str(),
-             io["engine"].get<std::string>().c_str(), io["direct"] == true ? "direct" : "buffered",
-             io["gigabytes_per_second"].get<double>());
-  lines += text("compute: %.1f GFLOP/s; waiting for weights: %.0f %% of the passes; bound by %s\n",
-                report["compute"]["gigaflops_per_second"].get<double>(),
-                100 * ratio(report["stall_seconds"]["weights"].get<double>(), passes),
-                report["bound"].get<std::string>().c_str());
-  lines += text("memory: %s at peak", format_bytes(report["memory"]["peak_rss"]).c_str());
+    lines += printf_text(
+        "reads: %s by %s (%s) at %.2f GB/s\n", format_bytes(io["bytes_read"]).c_str(),
+        io["engine"].get<std::string>().c_str(), io["direct"] == true ? "direct" : "buffered",
+        io["gigabytes_per_second"].get<double>());
+  lines += printf_text(
+      "compute: %.1f GFLOP/s; waiting for weights: %.0f %% of the passes; bound by %s\n",
+      report["compute"]["gigaflops_per_second"].get<double>(),
+      100 * ratio(report["stall_seconds"]["weights"].get<double>(), passes),
+      report["bound"].get<std::string>().c_str());
+  lines += printf_text("memory: %s at peak", format_bytes(report["memory"]["peak_rss"]).c_str());
   return lines;
 }
 

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 
+#include "base/printf_text.h"
 #include "offload/probe_samples.h"
 #include "offload/selftest_cases.h"
 #include "offload/selftest_links.h"
@@ -71,15 +70,6 @@ KernelCheck check_kernel(KernelBench& subject, KernelBench& reference, const Ker
   return check;
 }
 
-__attribute__((format(printf, 1, 2))) std::string line(const char* format, ...) {
-  char text[256];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  return std::string(text) + "\n";
-}
-
 }  // namespace
 
 bool SelftestResult::passed() const {
@@ -128,25 +118,26 @@ Json selftest_json(const SelftestResult& result) {
 }
 
 std::string selftest_text(const SelftestResult& result) {
-  std::string text = line("%s", result.device.c_str());
-  text += line("%-34s %-6s %10s %10s %9s %7s %10s", "kernel", "", "error", "us", "GB/s", "of copy",
-               "GFLOP/s");
+  std::string text = printf_line("%s", result.device.c_str());
+  text += printf_line("%-34s %-6s %10s %10s %9s %7s %10s", "kernel", "", "error", "us", "GB/s",
+                      "of copy", "GFLOP/s");
   int failed = 0;
   for (const KernelCheck& check : result.kernels) {
     failed += check.passed() ? 0 : 1;
-    text += line("%-34s %-6s %10.2g %10.4g %9.3g %6.0f%% %10.4g%s", check.name.c_str(),
-                 check.passed() ? "ok" : "FAILED", check.error, 1e6 * check.seconds,
-                 1e-9 * check.bytes_per_second, 100 * check.bytes_per_second / result.memory_rate,
-                 1e-9 * check.flops_per_second, check.large ? "" : "  small");
-    if (!check.problem.empty()) text += line("    %s", check.problem.c_str());
+    text += printf_line("%-34s %-6s %10.2g %10.4g %9.3g %6.0f%% %10.4g%s", check.name.c_str(),
+                        check.passed() ? "ok" : "FAILED", check.error, 1e6 * check.seconds,
+                        1e-9 * check.bytes_per_second,
+                        100 * check.bytes_per_second / result.memory_rate,
+                        1e-9 * check.flops_per_second, check.large ? "" : "  small");
+    if (!check.problem.empty()) text += printf_line("    %s", check.problem.c_str());
   }
   for (const LinkRate& link : result.links)
-    text += line("%-34s %9.3g GB/s", link.name.c_str(), 1e-9 * link.bytes_per_second);
+    text += printf_line("%-34s %9.3g GB/s", link.name.c_str(), 1e-9 * link.bytes_per_second);
   if (failed == 0)
-    return text +
-           line("verdict: good; all %zu kernels agree with plain loops", result.kernels.size());
-  return text + line("verdict: BAD; %d of %zu kernels do not agree with plain loops", failed,
-                     result.kernels.size());
+    return text + printf_line("verdict: good; all %zu kernels agree with plain loops",
+                              result.kernels.size());
+  return text + printf_line("verdict: BAD; %d of %zu kernels do not agree with plain loops", failed,
+                            result.kernels.size());
 }
 
 }  // namespace zerostream

@@ -1,0 +1,13 @@
+// printf() into a string.
+#pragma once
+
+#include <string>
+
+namespace zerostream {
+
+// At most 511 characters; more is cut off.
+[[gnu::format(printf, 1, 2)]] std::string printf_text(const char* format, ...);
+// The same and a line feed.
+[[gnu::format(printf, 1, 2)]] std::string printf_line(const char* format, ...);
+
+}  // namespace zerostream
