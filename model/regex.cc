@@ -58,7 +58,7 @@ std::shared_ptr<const void> compile(const std::string& pattern, const std::strin
 }
 
 // One search through one text. Costs no more than the text's length allows: from every place a few
-// steps are free, more are taken from a budget for all of the text.
+// steps are free, more are taken from a budget for all of the text. Stays where it was made.
 class Search {
  public:
   Search(const void* code, std::string_view text)
@@ -71,6 +71,7 @@ class Search {
     const size_t heap_kib = kFreeHeapKib + text.size();
     pcre2_set_heap_limit(context_.get(),
                          static_cast<uint32_t>(std::min<size_t>(heap_kib, UINT32_MAX)));
+    pcre2_set_callout(context_.get(), &Search::charge, this);
   }
 
   // The first match at or after `start`; false if there is none.
@@ -123,9 +124,20 @@ class Search {
     pcre2_set_offset_limit(context_.get(), last);
     const int result = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(),
                                    first, PCRE2_NO_UTF_CHECK, data_.get(), context_.get());
+    if (result == PCRE2_ERROR_CALLOUT) fail(first, PCRE2_ERROR_MATCHLIMIT);
     if (result < 0 && result != PCRE2_ERROR_NOMATCH && result != PCRE2_ERROR_MATCHLIMIT)
       fail(first, result);
     return result;
+  }
+
+  // Takes from the budget what a repeat took in one step, see translate_regex().
+  static int charge(pcre2_callout_block* callout, void* self) {
+    size_t& budget = static_cast<Search*>(self)->budget_;
+    const size_t place = callout->current_position;
+    const size_t taken = place - std::min(place, callout->start_match);
+    if (taken > budget) return PCRE2_ERROR_CALLOUT;
+    budget -= taken;
+    return 0;
   }
 
   [[noreturn]] static void fail(size_t place, int error) {

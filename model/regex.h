@@ -38,8 +38,9 @@ class Regex {
 // A word character as Rust's expressions have it, which some parts of tokenizers are written in.
 inline constexpr std::string_view kRustWordCharacter = R"((?:(?![²³¹¼½¾])[\w\x{200C}\x{200D}]))";
 
-// Writes a pattern of Oniguruma's Ruby syntax in PCRE2's. `where` names it in errors. Throws
-// CheckpointError for what cannot be written.
+// Writes a pattern of Oniguruma's Ruby syntax in PCRE2's, with a callout behind every repeat that
+// gives nothing back. `where` names it in errors. Throws CheckpointError for what cannot be
+// written.
 std::string translate_regex(std::string_view pattern, const std::string& where);
 
 }  // namespace zerostream

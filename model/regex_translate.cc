@@ -3,6 +3,7 @@
 #include <array>
 #include <cctype>
 #include <utility>
+#include <vector>
 
 #include "model/regex.h"
 #include "model/unicode_recent.h"
@@ -72,10 +73,14 @@ class Translator {
         escape(false);
       } else if (c == '[') {
         character_class();
-      } else if (pattern_.substr(position_).starts_with("(?")) {
+      } else if (c == '(') {
         group();
+      } else if (c == ')') {
+        end_group();
       } else if (c == '{') {
         interval();
+      } else if (c == '*' || c == '+') {
+        repeat();
       } else {
         copy(1);
       }
@@ -206,12 +211,40 @@ class Translator {
   // Options in (?imx-imx) and (?imx-imx:...): Ruby's m is PCRE2's s.
   void group() {
     if (looking_at("(?~")) refuse("an absence operator");
+    if (looking_at("(*")) refuse("nothing to repeat");
+    final_groups_.push_back(in_final_group() || begins_final_group());
+    if (!looking_at("(?")) return copy(1);
     copy(2);
     const size_t end = pattern_.find_first_not_of("imx-", position_);
     if (end == std::string_view::npos || (pattern_[end] != ':' && pattern_[end] != ')')) return;
     for (; position_ < end; ++position_) {
       out_.push_back(pattern_[position_] == 'm' ? 's' : pattern_[position_]);
     }
+  }
+
+  void end_group() {
+    if (!final_groups_.empty()) final_groups_.pop_back();
+    copy(1);
+  }
+
+  // Whether nothing that the group took is given back: atomic groups, and what looks around.
+  bool begins_final_group() const {
+    return looking_at("(?>") || looking_at("(?=") || looking_at("(?!") || looking_at("(?<=") ||
+           looking_at("(?<!");
+  }
+  bool in_final_group() const { return !final_groups_.empty() && final_groups_.back(); }
+
+  void repeat() {
+    const bool possessive = looking_at("*+") || looking_at("++");
+    copy(possessive ? 2 : 1);
+    end_repeat(possessive);
+  }
+
+  // What a repeat takes and does not give back is one step for PCRE2, however long it is: a callout
+  // behind it lets the search count it.
+  void end_repeat(bool possessive) {
+    if (looking_at("?")) return copy(1);  // lazy: takes step by step
+    if (possessive || in_final_group()) out_ += "(?C)";
   }
 
   // {n,m}: the lower bound may be left out, and a + after it is no possessive mark.
@@ -226,11 +259,13 @@ class Translator {
     }
     copy(end + 1 - position_);
     if (looking_at("+")) refuse("a repeated interval");
+    end_repeat(false);
   }
 
   std::string_view pattern_;
   const std::string& where_;
   size_t position_ = 0;
+  std::vector<bool> final_groups_;  // of the open groups: is it, or one around it, final
   std::string out_;
 };
 

@@ -55,7 +55,7 @@ def limit_memory(gibibytes):
 
 
 def drop_cache(folder):
-    for file in folder.iterdir():
+    for file in filter(pathlib.Path.is_file, folder.rglob("*")):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -81,7 +81,8 @@ TEST(DamagedTokenizer, NamesKindsThatAreNotSupported) {
 }
 
 TEST(DamagedTokenizer, NamesBadPatterns) {
-  for (const char* pattern : {"(", "[a", "\\", "a{2}+", "[a[b]]", "[a&&b]", "\\p{Nonsense}"}) {
+  for (const char* pattern :
+       {"(", "[a", "\\", "a{2}+", "[a[b]]", "[a&&b]", "(*ACCEPT)", "\\p{Nonsense}"}) {
     const Json split = {
         {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}};
     EXPECT_THAT(problem_at("/pre_tokenizer", split), HasSubstr("pre_tokenizer.pattern.Regex"))
@@ -210,6 +211,14 @@ TEST(DamagedTokenizer, PatternsAreSearchedWithinABudget) {
   EXPECT_THROW(Regex("(a|aa)+$", "file").find_all(text + "b"), UsageError);
   EXPECT_EQ(Regex("(?:(?!b)\\S)+", "file").find_all(text + "b" + text).size(), 2u);
   EXPECT_EQ(Regex("b(?=a)", "file").find_all(text + "b" + text).size(), 1u);
+}
+
+TEST(DamagedTokenizer, RepeatsThatGiveNothingBackAreCounted) {
+  const std::string text(1 << 20, 'a');
+  for (const char* pattern : {"a++b", "a*+b", "(?>a+)b", "(?>(?:a+))b", "(?>a{1,})b", "(?=a+)[ab]b"})
+    EXPECT_THROW(Regex(pattern, "file").find_all(text + "cb"), UsageError) << pattern;
+  for (const char* pattern : {"a++", "(?>a+)", "(?=a+)a+", "a++b?", "[^\\s]++"})
+    EXPECT_EQ(Regex(pattern, "file").find_all(text + " " + text + "b").size(), 2u) << pattern;
 }
 
 TEST(DamagedTokenizer, TextsGrowWithinBounds) {
