@@ -3,22 +3,26 @@
 //
 //   job_bench [--model DIR] [--store DIR] [--memory 900MiB] [--rows 128] [--prompt-tokens 256]
 //             [--new-tokens 128] [--max-sequences 32] [--token-budget 512] [--kv host|nvme]
-//             [--batches]
+//             [--batches] [--trace FILE]
 //
 // Packs random weights of the model's shape into the store (once), enters a memory cgroup of
-// --memory (needs root), measures how fast products are alone and, before and after every job, how
-// fast the disk reads, and generates for rows with prompts of 8 to 256 tokens and 8 to 128 new ones
-// (seeded; --prompt-tokens, --new-tokens: the most of each): first as a job, rows joining and
-// leaving at every pass, then (--batches) in batches that end before the next begins, without
-// padding. The bound of a pass is the larger of its bytes from and to disk over the read ceiling
-// and its flops over the rate of products alone; that of a job is their sum.
+// --memory (needs root), measures how fast products are alone and, before, after and every ten
+// seconds of a job, between two passes, how fast the disk reads, and generates for rows with
+// prompts of 8 to 256 tokens and 8 to 128 new ones (seeded; --prompt-tokens, --new-tokens: the most
+// of each): first as a job, rows joining and leaving at every pass, then (--batches) in batches
+// that end before the next begins, without padding. The bound of a pass is the larger of its bytes
+// from and to disk over the read ceiling at that time and its flops over the rate of products
+// alone; that of a job is their sum.
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <map>
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/bytes.h"
@@ -31,6 +35,7 @@
 #include "offload/generator.h"
 #include "offload/memory_limit.h"
 #include "offload/probe.h"
+#include "offload/run_recorder.h"
 
 namespace zerostream {
 namespace {
@@ -46,6 +51,7 @@ struct Options {
   int32_t token_budget = 512;
   PlacementKind kv = PlacementKind::kHost;
   bool batches = false;
+  std::string trace;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -63,6 +69,7 @@ void add_options(CLI::App& app, Options& options) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, PlacementKind>{
           {"host", PlacementKind::kHost}, {"nvme", PlacementKind::kNvme}}));
   app.add_flag("--batches", options.batches, "Then the same rows in fixed batches");
+  app.add_option("--trace", options.trace, "File for a trace of the job");
 }
 
 std::vector<GenerationRequest> make_rows(const Options& options, int64_t vocab_size) {
@@ -96,45 +103,66 @@ struct PassWork {
   double bytes = 0;
   double flops = 0;
   int64_t tokens = 0;
+  size_t readings = 0;  // of the read ceiling, until then
 };
 
-// What this machine allows: reads of the store, and products alone. Read again after every job,
-// because the rate of a shared disk changes.
+// What this machine allows: reads of the store, and products alone. Reads are measured again and
+// again, because the rate of a shared disk changes.
 class Ceilings {
  public:
   Ceilings(const PackedStore& store, Device& device, Kernels& kernels)
       : file_(File::open(store.weights_path(), {.write = false, .direct = true})),
         weights_(store.layout().dtype),
         profile_(quick_profile(device, kernels,
-                               {.path = store.weights_path(), .weights = store.layout().dtype})) {
-    read();
-  }
+                               {.path = store.weights_path(), .weights = store.layout().dtype})) {}
 
   void read() {
-    constexpr int64_t kBlock = int64_t{4} << 20;
-    const int64_t bytes = std::min(file_.size(), int64_t{1} << 30) / kBlock * kBlock;
-    const Buffer memory = allocate_host(16 * kBlock);
-    for (int i = 0; i < 5; ++i)
-      rates_.push_back(
-          static_cast<double>(bytes) /
-          plain_uring_seconds({.fd = file_.fd(), .bytes = bytes, .depth = 16}, memory.data()));
-    std::sort(rates_.begin(), rates_.end());
+    const int64_t bytes = std::min(file_.size(), int64_t{512} << 20) / kBlock * kBlock;
+    std::array<double, 3> seconds;
+    for (double& read : seconds)
+      read = plain_uring_seconds(
+          {.fd = file_.fd(), .bytes = bytes, .block = kBlock, .depth = kDepth}, memory_.data());
+    std::sort(seconds.begin(), seconds.end());
+    rates_.push_back(static_cast<double>(bytes) / seconds[1]);
+    read_at_ = Clock::now();
   }
-  double bytes_per_second() const { return rates_[rates_.size() / 2]; }
+  size_t readings() const { return rates_.size(); }
+  double seconds_since_reading() const {
+    return std::chrono::duration<double>(Clock::now() - read_at_).count();
+  }
+  const std::vector<double>& rates() const { return rates_; }
 
+  // REQUIRES: readings before and after the pass.
   double seconds(const PassWork& pass) const {
     constexpr int64_t kSide = 4096;  // of a product that stands for those of the pass
     const double product = profile_.gemm(weights_, false).seconds(pass.tokens, kSide, kSide);
     const double product_flops = 2.0 * static_cast<double>(pass.tokens * kSide * kSide);
-    return std::max(pass.bytes / bytes_per_second(), pass.flops * product / product_flops);
+    const double rate = (rates_[pass.readings - 1] + rates_[pass.readings]) / 2;
+    return std::max(pass.bytes / rate, pass.flops * product / product_flops);
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr int64_t kBlock = int64_t{4} << 20;
+  static constexpr int kDepth = 16;
   File file_;
+  const Buffer memory_ = allocate_host(kDepth * kBlock);
   DType weights_;
   HardwareProfile profile_;
-  std::vector<double> rates_;  // ascending
+  std::vector<double> rates_;  // bytes/s
+  Clock::time_point read_at_;
 };
+
+// Measures reads while nothing else does: the slots are full soon when no pass takes from them.
+// Returns the bytes that they hold.
+double read_between_passes(Ceilings& ceilings, const RunStatistics& statistics) {
+  double slots = 0;
+  for (const PoolBytes& pool : statistics.pools)
+    if (pool.name == "slots") slots = static_cast<double>(pool.bytes);
+  std::this_thread::sleep_for(std::chrono::duration<double>(2 * slots / ceilings.rates().back()));
+  ceilings.read();
+  return slots;
+}
 
 struct Outcome {
   double seconds = 0;
@@ -143,7 +171,8 @@ struct Outcome {
 };
 
 // batch_rows > 0: as many rows begin together, and none joins before all of them ended.
-Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int64_t batch_rows) {
+Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int64_t batch_rows,
+                 Ceilings& ceilings, RunRecorder& recorder) {
   Outcome outcome;
   size_t given = 0;
   int64_t in_batch = 0;
@@ -155,16 +184,25 @@ Outcome generate(Generator& generator, std::vector<GenerationRequest> rows, int6
     return rows[given++];
   };
   client.on_result = [](GenerationResult) {};
-  client.on_pass = [&, last = RunStatistics()](const RunStatistics& now) mutable {
+  constexpr double kSecondsBetweenReadings = 10;
+  client.on_pass = [&, last = RunStatistics(),
+                    held = 0.0](const RunStatistics& now) mutable {  // bytes that were in slots
     const double bytes =
         static_cast<double>(now.streamed_bytes_per_pass + now.kv_bytes_read - last.kv_bytes_read +
                             now.kv_bytes_written - last.kv_bytes_written);
     const int64_t tokens =
         now.prompt_tokens - last.prompt_tokens + now.generated_tokens - last.generated_tokens;
-    outcome.passes.push_back({bytes, now.flops - last.flops, std::max<int64_t>(tokens, 1)});
+    outcome.passes.push_back({std::max(bytes - held, 0.0), now.flops - last.flops,
+                              std::max<int64_t>(tokens, 1), ceilings.readings()});
     last = now;
+    held = 0;
+    recorder.on_pass(now);
+    if (ceilings.seconds_since_reading() > kSecondsBetweenReadings)
+      held = read_between_passes(ceilings, now);
   };
+  ceilings.read();
   generator.run(client, std::atomic<bool>(false));
+  ceilings.read();
   outcome.statistics = generator.statistics();
   outcome.seconds = outcome.statistics.prefill_seconds + outcome.statistics.decode_seconds;
   return outcome;
@@ -174,15 +212,18 @@ void print(const char* name, const Outcome& outcome, const Ceilings& ceilings) {
   const RunStatistics& s = outcome.statistics;
   double bound = 0;
   for (const PassWork& pass : outcome.passes) bound += ceilings.seconds(pass);
+  const auto [slowest, fastest] =
+      std::minmax_element(ceilings.rates().begin(), ceilings.rates().end());
   std::printf(
-      "%-8s %6.1f s, %zu passes, %.1f tokens/s; bound %.1f s (reads at %.2f GB/s): ratio %.3f; "
+      "%-8s %6.1f s, %zu passes, %.1f tokens/s; bound %.1f s (reads at %.2f to %.2f GB/s): ratio "
+      "%.3f; "
       "waited %.1f s for "
       "weights, %.1f s for KV (%.2f GB read, %.2f GB written); %lld rows paused\n",
       name, outcome.seconds, outcome.passes.size(),
-      static_cast<double>(s.generated_tokens) / outcome.seconds, bound,
-      ceilings.bytes_per_second() / 1e9, bound / outcome.seconds, s.stall_weights_seconds,
-      s.stall_kv_seconds, static_cast<double>(s.kv_bytes_read) / 1e9,
-      static_cast<double>(s.kv_bytes_written) / 1e9, static_cast<long long>(s.paused_rows));
+      static_cast<double>(s.generated_tokens) / outcome.seconds, bound, *slowest / 1e9,
+      *fastest / 1e9, bound / outcome.seconds, s.stall_weights_seconds, s.stall_kv_seconds,
+      static_cast<double>(s.kv_bytes_read) / 1e9, static_cast<double>(s.kv_bytes_written) / 1e9,
+      static_cast<long long>(s.paused_rows));
 }
 
 void run(const Options& options) {
@@ -207,12 +248,14 @@ void run(const Options& options) {
               runtime.workload.mean_prompt_tokens, runtime.workload.mean_new_tokens);
   for (const bool batches : {false, true}) {
     if (batches && !options.batches) break;
+    RunRecorder recorder(batches ? std::string() : options.trace);
+    runtime.timeline = recorder.timeline();
     Generator generator(store, device, kernels, nullptr, runtime);
     if (!batches)
       for (const PoolBytes& pool : generator.statistics().pools)
         std::printf("  %-18s %s\n", pool.name.c_str(), format_bytes(pool.bytes).c_str());
-    const Outcome outcome = generate(generator, rows, batches ? options.max_sequences : 0);
-    ceilings.read();
+    const Outcome outcome =
+        generate(generator, rows, batches ? options.max_sequences : 0, ceilings, recorder);
     print(batches ? "batches" : "job", outcome, ceilings);
     std::fflush(stdout);
   }
