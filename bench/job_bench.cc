@@ -30,8 +30,7 @@
 #include "bench/dummy_store.h"
 #include "bench/memory_cgroup.h"
 #include "bench/plain_uring.h"
-#include "cpu/cpu_device.h"
-#include "cpu/cpu_kernels.h"
+#include "offload/backend.h"
 #include "offload/generator.h"
 #include "offload/memory_limit.h"
 #include "offload/probe.h"
@@ -110,10 +109,10 @@ struct PassWork {
 // again, because the rate of a shared disk changes.
 class Ceilings {
  public:
-  Ceilings(const PackedStore& store, Device& device, Kernels& kernels)
+  Ceilings(const PackedStore& store, const Backend& backend)
       : file_(File::open(store.weights_path(), {.write = false, .direct = true})),
         weights_(store.layout().dtype),
-        profile_(quick_profile(device, kernels,
+        profile_(quick_profile(backend,
                                {.path = store.weights_path(), .weights = store.layout().dtype})) {}
 
   void read() {
@@ -233,9 +232,10 @@ void run(const Options& options) {
   std::string why;
   const std::optional<MemoryCgroup> cgroup = MemoryCgroup::enter(options.memory, &why);
   if (!cgroup) std::printf("no memory limit: %s\n", why.c_str());
-  CpuDevice device{CpuDeviceOptions()};
-  CpuKernels kernels(device, store.config().vocab_size);
-  Ceilings ceilings(store, device, kernels);
+  RunConfig::Device device;
+  device.type = DeviceKind::kCpu;
+  const Backend backend = make_backend(device, store.config().vocab_size);
+  Ceilings ceilings(store, backend);
   const std::vector<GenerationRequest> rows = make_rows(options, store.config().vocab_size);
 
   RuntimeOptions runtime;
@@ -250,7 +250,7 @@ void run(const Options& options) {
     if (batches && !options.batches) break;
     RunRecorder recorder(batches ? std::string() : options.trace);
     runtime.timeline = recorder.timeline();
-    Generator generator(store, device, kernels, nullptr, runtime);
+    Generator generator(store, *backend.device, *backend.kernels, nullptr, runtime);
     if (!batches)
       for (const PoolBytes& pool : generator.statistics().pools)
         std::printf("  %-18s %s\n", pool.name.c_str(), format_bytes(pool.bytes).c_str());

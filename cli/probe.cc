@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/device_flags.h"
 #include "offload/backend.h"
 #include "offload/cache_folder.h"
 #include "offload/store_files.h"
@@ -14,6 +15,7 @@ namespace zerostream {
 namespace {
 
 struct ProbeFlags {
+  DeviceFlags device;
   std::string directory;  // empty: the cache folder
   std::string output;     // empty: stdout
   bool quick = false;
@@ -29,13 +31,12 @@ std::string folder_to_measure(const ProbeFlags& flags) {
 
 HardwareProfile measure(const ProbeFlags& flags) {
   const std::string folder = folder_to_measure(flags);
-  const Backend backend = make_backend({}, 1);
-  if (flags.quick) return quick_profile(*backend.device, *backend.kernels, {.path = folder});
+  const Backend backend = make_backend(flags.device.config(), 1);
+  if (flags.quick) return quick_profile(backend, {.path = folder});
   const auto progress = [](const std::string& what) {
     std::cerr << "zerostream: measuring: " << what << "\n";
   };
-  return probe_hardware(*backend.device, *backend.kernels,
-                        {.folder = folder, .progress = progress});
+  return probe_hardware(backend, {.folder = folder, .progress = progress});
 }
 
 void probe(const ProbeFlags& flags) {
@@ -53,7 +54,8 @@ void probe(const ProbeFlags& flags) {
 void add_probe(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<ProbeFlags>();
   CLI::App* command =
-      app.add_subcommand("probe", "Measures this machine's disk, memory and arithmetic");
+      app.add_subcommand("probe", "Measures this machine's disk, memory, links and arithmetic");
+  add_device_flags(*command, flags->device);
   command->add_option("--directory", flags->directory,
                       "Folder on the disk to measure (default: the cache folder)");
   command->add_option("-o,--output", flags->output, "Profile to write (default: stdout)");

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/device_flags.h"
 #include "offload/cache_folder.h"
 #include "offload/store_files.h"
 #include "zerostream/error.h"
@@ -15,20 +16,16 @@ namespace {
 constexpr int64_t kLargestVocabulary = 32000;  // of the cases
 
 struct SelftestFlags {
-  std::string device = "auto";
-  std::string module, directory;
+  DeviceFlags device;
+  std::string directory;
   bool json = false;
 };
 
 int selftest(const SelftestFlags& flags) {
-  RunConfig::Device device;
-  device.module = flags.module;
-  if (flags.device == "cpu") device.type = DeviceKind::kCpu;
-  if (flags.device == "cuda") device.type = DeviceKind::kCuda;
   if (!flags.directory.empty() && !std::filesystem::is_directory(flags.directory))
     throw UsageError("--directory " + flags.directory + ": there is no such folder");
   if (flags.directory.empty()) make_folder(user_cache_folder());
-  const Backend subject = make_backend(device, kLargestVocabulary);
+  const Backend subject = make_backend(flags.device.config(), kLargestVocabulary);
   const SelftestResult result =
       run_selftest(subject, make_reference_backend(),
                    {.folder = flags.directory.empty() ? user_cache_folder() : flags.directory,
@@ -48,9 +45,7 @@ void add_selftest(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<SelftestFlags>();
   CLI::App* command = app.add_subcommand(
       "selftest", "Compares every kernel of a device with plain loops, and measures it");
-  command->add_option("--device", flags->device, "auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  command->add_option("--module", flags->module, "As device.module of a run file");
+  add_device_flags(*command, flags->device);
   command->add_option("--directory", flags->directory,
                       "Folder on the disk to read from (default: the cache folder)");
   command->add_flag("--json", flags->json, "As JSON");

@@ -9,7 +9,8 @@ namespace zerostream {
 namespace {
 
 constexpr int64_t kPageBytes = 4096;
-// Rows at which a matrix product stands for what attention over long prompts computes.
+// Rows at which a matrix product stands for what attention over long prompts computes, where the
+// profile does not say.
 constexpr int64_t kAttentionRows = 64;
 constexpr int64_t kAttentionSize = 4096;
 
@@ -23,6 +24,15 @@ double shared_rate(double rate, const std::vector<double>& sharing, int32_t rank
 
 bool of_drawn_rows(MatrixRole role) {
   return role == MatrixRole::kHead || role == MatrixRole::kProjectOut;
+}
+
+// Per second, over a prompt.
+double attention_flops(const HardwareProfile& profile) {
+  const double known = profile.compute.prompt_attention.median;
+  if (known > 0) return known;
+  const double product = 2.0 * kAttentionRows * kAttentionSize * kAttentionSize;
+  return product /
+         profile.gemm(DType::kF32, false).seconds(kAttentionRows, kAttentionSize, kAttentionSize);
 }
 
 int64_t outputs_computed(const StoredMatrix& matrix) {
@@ -56,7 +66,9 @@ CostModel::CostModel(const ModelLayout& layout, const HardwareProfile& profile,
                                           config.num_key_value_heads, config.head_dim),
                kPageBytes);
   for (size_t dtype = 0; dtype < kDTypes; ++dtype)
-    gemm_[dtype] = &profile.gemm(static_cast<DType>(dtype), options.int8_activations);
+    for (size_t layout = 0; layout < kLayouts; ++layout)
+      gemm_[dtype][layout] = &profile.gemm(static_cast<DType>(dtype), options.int8_activations,
+                                           static_cast<WeightLayout>(layout));
   if (profile.storage) {
     read_rate_ = shared_rate(profile.storage->read.median, profile.storage->sharing, options.ranks,
                              1.0 / options.ranks);
@@ -66,10 +78,7 @@ CostModel::CostModel(const ModelLayout& layout, const HardwareProfile& profile,
   if (profile.link)
     upload_rate_ =
         shared_rate(profile.link->to_device.median, profile.link->sharing, options.ranks, 1.0);
-  const double product = 2.0 * kAttentionRows * kAttentionSize * kAttentionSize;
-  attention_flops_ =
-      product /
-      profile.gemm(DType::kF32, false).seconds(kAttentionRows, kAttentionSize, kAttentionSize);
+  attention_flops_ = attention_flops(profile);
 }
 
 double CostModel::read_seconds(int64_t bytes) const {
@@ -124,7 +133,8 @@ int64_t CostModel::product_rows(const StoredMatrix& matrix, const PassShape& pas
 double CostModel::apply_seconds(const StoredMatrix& matrix, const PassShape& pass) const {
   const int64_t rows = product_rows(matrix, pass);
   if (rows == 0) return 0;
-  const GemmRates& rates = *gemm_.at(static_cast<size_t>(matrix.dtype));
+  const GemmRates& rates =
+      *gemm_.at(static_cast<size_t>(matrix.dtype)).at(static_cast<size_t>(matrix.layout));
   return rates.seconds(rows, outputs_computed(matrix), matrix.inputs) +
          profile_.compute.launch_seconds;
 }

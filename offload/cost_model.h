@@ -68,6 +68,7 @@ class CostModel {
 
  private:
   static constexpr size_t kDTypes = 5;  // that weights may have: the first of DType
+  static constexpr size_t kLayouts = 2;
 
   int64_t product_rows(const StoredMatrix& matrix, const PassShape& pass) const;
   // Share of its context that a row of the pass reads in `layer`.
@@ -77,7 +78,8 @@ class CostModel {
   const HardwareProfile& profile_;
   const CostOptions options_;
   int64_t kv_block_bytes_ = 0;
-  std::array<const GemmRates*, kDTypes> gemm_ = {};          // by dtype of the weights
+  // By dtype and layout of the weights.
+  std::array<std::array<const GemmRates*, kLayouts>, kDTypes> gemm_ = {};
   double read_rate_ = 0, write_rate_ = 0, upload_rate_ = 0;  // bytes/s of all ranks together
   double attention_flops_ = 0;                               // per second
 };

@@ -13,12 +13,12 @@ double seconds_at(const GemmRates::Point& point, int64_t rows) {
 }
 
 // How unlike two kinds of products are: first the bits of a weight, then the format, then the
-// activations.
-double distance(const GemmRates& rates, DType weights, bool int8_activations) {
+// activations, then the layout.
+double distance(const GemmRates& rates, DType weights, bool int8_activations, WeightLayout layout) {
   const double bits = std::log2(static_cast<double>(dtype_bits(rates.weights)) /
                                 static_cast<double>(dtype_bits(weights)));
   return 4 * std::abs(bits) + (rates.weights != weights ? 2 : 0) +
-         (rates.int8_activations != int8_activations ? 1 : 0);
+         (rates.int8_activations != int8_activations ? 1 : 0) + (rates.layout != layout ? 0.5 : 0);
 }
 
 }  // namespace
@@ -36,12 +36,20 @@ double GemmRates::seconds(int64_t rows, int64_t outputs, int64_t inputs) const {
   return size * std::lerp(seconds_at(below, below.rows), seconds_at(*above, above->rows), share);
 }
 
-const GemmRates& HardwareProfile::gemm(DType weights, bool int8_activations) const {
+const GemmRates& HardwareProfile::gemm(DType weights, bool int8_activations,
+                                       WeightLayout layout) const {
   require(!compute.gemm.empty(), "a profile has rates of products");
-  return *std::min_element(
-      compute.gemm.begin(), compute.gemm.end(), [&](const GemmRates& a, const GemmRates& b) {
-        return distance(a, weights, int8_activations) < distance(b, weights, int8_activations);
-      });
+  return *std::min_element(compute.gemm.begin(), compute.gemm.end(),
+                           [&](const GemmRates& a, const GemmRates& b) {
+                             return distance(a, weights, int8_activations, layout) <
+                                    distance(b, weights, int8_activations, layout);
+                           });
+}
+
+bool HardwareProfile::knows(DType weights, WeightLayout layout) const {
+  return std::any_of(compute.gemm.begin(), compute.gemm.end(), [&](const GemmRates& rates) {
+    return rates.weights == weights && rates.layout == layout && !rates.int8_activations;
+  });
 }
 
 }  // namespace zerostream

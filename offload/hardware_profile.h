@@ -8,6 +8,7 @@
 
 #include "base/device.h"
 #include "base/dtype.h"
+#include "base/tensor.h"
 
 namespace zerostream {
 
@@ -19,8 +20,8 @@ struct Rate {
   double high = 0;
 };
 
-// Matrix products with weights of one kind: flops per second (2 per multiply-add) by rows of the
-// source.
+// Matrix products with weights of one kind in one layout: flops per second (2 per multiply-add) by
+// rows of the source.
 struct GemmRates {
   DType weights = DType::kBF16;  // kI8 and kI4: group-wise
   bool int8_activations = false;
@@ -29,6 +30,7 @@ struct GemmRates {
     Rate flops;
   };
   std::vector<Point> points;  // rows ascending, at least one
+  WeightLayout layout = WeightLayout::kTile64;
 
   // Seconds of a product, by interpolation between points; outside them by the nearest.
   double seconds(int64_t rows, int64_t outputs, int64_t inputs) const;
@@ -63,6 +65,9 @@ struct HardwareProfile {
   struct Link {
     Rate to_device;    // bytes/s, pinned, one device alone
     Rate from_device;  // bytes/s
+    // For people; median 0: not known. Copies of memory that is not pinned, and bytes/s of both
+    // directions together while both copy at once.
+    Rate pageable_to_device = {}, pageable_from_device = {}, both_ways = {};
     // Share of to_device that each of N devices keeps when all copy at once; index N - 1.
     std::vector<double> sharing;
   };
@@ -70,6 +75,7 @@ struct HardwareProfile {
     Memory memory;  // the device's own; on a CPU the host's
     std::vector<GemmRates> gemm;
     Rate attention;             // bytes of K and V per second, decode attention
+    Rate prompt_attention;      // flops/s of attention over a prompt; median 0: not known
     double launch_seconds = 0;  // fixed cost of one fused operation
   };
   std::optional<Storage> storage;
@@ -79,7 +85,10 @@ struct HardwareProfile {
   std::optional<Rate> peer_link;  // bytes/s into one device of an all-gather over N devices
 
   // The rates for weights of `dtype`; the nearest kind that the profile has where it lacks them.
-  const GemmRates& gemm(DType weights, bool int8_activations) const;
+  const GemmRates& gemm(DType weights, bool int8_activations,
+                        WeightLayout layout = WeightLayout::kTile64) const;
+  // True where weights of `dtype` in this layout have rates of their own.
+  bool knows(DType weights, WeightLayout layout) const;
 };
 
 // YAML, one profile a file; docs/hardware-profiles.md has every key. Errors of reading: UsageError

@@ -17,6 +17,7 @@ constexpr int64_t kMostBytes = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMostRows = int64_t{1} << 31;
 constexpr double kMostRate = 1e21;
 constexpr std::array<std::string_view, 2> kDevices = {"cpu", "cuda"};
+constexpr std::array<std::string_view, 2> kLayouts = {"tile64", "rows"};
 constexpr std::array<std::string_view, 5> kWeights = {"fp32", "fp16", "bf16", "int8", "int4"};
 
 // A value of the file with its full name.
@@ -100,6 +101,12 @@ Rate rate(const Value& value) {
   return rate;
 }
 
+// Median 0 where the file has no such rate.
+Rate optional_rate(const Value& map, const std::string& key) {
+  const auto found = map.find(key);
+  return found ? rate(*found) : Rate();
+}
+
 std::string text(const Value& value) {
   return value.as([](const Json& json) { return read_string(json, "text"); });
 }
@@ -139,7 +146,7 @@ HardwareProfile::Storage storage(const Value& value) {
   expect_keys(value, {"read", "write", "latency_seconds", "modes", "sharing"});
   HardwareProfile::Storage storage;
   storage.read = rate(value.at("read"));
-  if (const auto write = value.find("write")) storage.write = rate(*write);
+  storage.write = optional_rate(value, "write");
   storage.latency_seconds = number(value.at("latency_seconds"), 0, 1e3);
   if (const auto modes = value.find("modes"))
     for (const Value& mode : modes->items()) storage.modes.push_back(read_mode(mode));
@@ -148,11 +155,14 @@ HardwareProfile::Storage storage(const Value& value) {
 }
 
 HardwareProfile::Link link(const Value& value) {
-  expect_keys(value, {"to_device", "from_device", "sharing"});
-  HardwareProfile::Link link{.to_device = rate(value.at("to_device")),
-                             .from_device = rate(value.at("from_device")),
-                             .sharing = sharing(value)};
-  return link;
+  expect_keys(value, {"to_device", "from_device", "pageable_to_device", "pageable_from_device",
+                      "both_ways", "sharing"});
+  return {.to_device = rate(value.at("to_device")),
+          .from_device = rate(value.at("from_device")),
+          .pageable_to_device = optional_rate(value, "pageable_to_device"),
+          .pageable_from_device = optional_rate(value, "pageable_from_device"),
+          .both_ways = optional_rate(value, "both_ways"),
+          .sharing = sharing(value)};
 }
 
 GemmRates::Point gemm_point(const Value& value) {
@@ -163,9 +173,11 @@ GemmRates::Point gemm_point(const Value& value) {
 }
 
 GemmRates gemm_rates(const Value& value) {
-  expect_keys(value, {"weights", "int8_activations", "points"});
+  expect_keys(value, {"weights", "layout", "int8_activations", "points"});
   GemmRates rates;
   rates.weights = dtype_from_name(kWeights[choice(value.at("weights"), kWeights)]).value();
+  if (const auto layout = value.find("layout"))
+    rates.layout = choice(*layout, kLayouts) == 0 ? WeightLayout::kTile64 : WeightLayout::kRows;
   if (const auto int8 = value.find("int8_activations")) rates.int8_activations = flag(*int8);
   const Value points = value.at("points");
   for (const Value& item : points.items()) {
@@ -179,12 +191,13 @@ GemmRates gemm_rates(const Value& value) {
 }
 
 HardwareProfile::Compute compute(const Value& value) {
-  expect_keys(value, {"memory", "gemm", "attention", "launch_seconds"});
+  expect_keys(value, {"memory", "gemm", "attention", "prompt_attention", "launch_seconds"});
   HardwareProfile::Compute compute;
   const Value gemm = value.at("gemm");
   for (const Value& item : gemm.items()) compute.gemm.push_back(gemm_rates(item));
   if (compute.gemm.empty()) gemm.refuse("has no rates");
   compute.attention = rate(value.at("attention"));
+  compute.prompt_attention = optional_rate(value, "prompt_attention");
   compute.launch_seconds = number(value.at("launch_seconds"), 0, 1);
   return compute;
 }
@@ -223,6 +236,11 @@ std::string memory_text(const HardwareProfile::Memory& memory) {
   return "{bytes: " + std::to_string(memory.bytes) + ", read: " + show(memory.read) + "}\n";
 }
 
+// A line for a rate that may be unknown.
+std::string optional_text(const std::string& key, const Rate& rate) {
+  return rate.median > 0 ? "  " + key + ": " + show(rate) + "\n" : "";
+}
+
 std::string sharing_text(const std::vector<double>& shares) {
   std::string text;
   for (const double share : shares) text += (text.empty() ? "" : ", ") + show(share);
@@ -231,7 +249,7 @@ std::string sharing_text(const std::vector<double>& shares) {
 
 std::string storage_text(const HardwareProfile::Storage& storage) {
   std::string text = "storage:\n  read: " + show(storage.read) + "\n";
-  if (storage.write.median > 0) text += "  write: " + show(storage.write) + "\n";
+  text += optional_text("write", storage.write);
   text += "  latency_seconds: " + show(storage.latency_seconds) + "\n";
   if (!storage.modes.empty()) text += "  modes:\n";
   for (const auto& mode : storage.modes)
@@ -243,11 +261,15 @@ std::string storage_text(const HardwareProfile::Storage& storage) {
 
 std::string link_text(const HardwareProfile::Link& link) {
   return "link:\n  to_device: " + show(link.to_device) +
-         "\n  from_device: " + show(link.from_device) + "\n" + sharing_text(link.sharing);
+         "\n  from_device: " + show(link.from_device) + "\n" +
+         optional_text("pageable_to_device", link.pageable_to_device) +
+         optional_text("pageable_from_device", link.pageable_from_device) +
+         optional_text("both_ways", link.both_ways) + sharing_text(link.sharing);
 }
 
 std::string gemm_text(const GemmRates& rates) {
   std::string text = "    - weights: " + std::string(dtype_name(rates.weights)) + "\n";
+  if (rates.layout == WeightLayout::kRows) text += "      layout: rows\n";
   if (rates.int8_activations) text += "      int8_activations: true\n";
   text += "      points:\n";
   for (const auto& point : rates.points)
@@ -284,8 +306,9 @@ std::string hardware_profile_text(const HardwareProfile& profile) {
   if (profile.link) text += link_text(*profile.link);
   text += "compute:\n";
   if (!cpu) text += "  memory: " + memory_text(profile.compute.memory);
-  text += "  attention: " + show(profile.compute.attention) +
-          "\n  launch_seconds: " + show(profile.compute.launch_seconds) + "\n  gemm:\n";
+  text += "  attention: " + show(profile.compute.attention) + "\n" +
+          optional_text("prompt_attention", profile.compute.prompt_attention) +
+          "  launch_seconds: " + show(profile.compute.launch_seconds) + "\n  gemm:\n";
   for (const GemmRates& rates : profile.compute.gemm) text += gemm_text(rates);
   if (profile.peer_link) text += "peer_link: " + show(*profile.peer_link) + "\n";
   return text;

@@ -30,7 +30,7 @@ std::string storage_path(const RunConfig& config, const std::string& cache_folde
 HardwareProfile this_machine(const RunConfig& config, const StoreFormat& format,
                              const Backend& backend, const PlanOptions& options) {
   if (options.note) options.note("measuring this machine, or using what was measured of it before");
-  return load_profile_or_measure(options.cache_folder, *backend.device, *backend.kernels,
+  return load_profile_or_measure(options.cache_folder, backend,
                                  {.path = storage_path(config, options.cache_folder),
                                   .engine = config.nvme.engine,
                                   .weights = format.dtype,
@@ -68,12 +68,9 @@ int64_t usable(int64_t bytes) {
   return static_cast<int64_t>(kUsableShare * static_cast<double>(bytes));
 }
 
-// Memory of the device that computes, and of the host beside it.
-void set_memory(const RunConfig& config, const HardwareProfile& profile, bool this_machine,
-                PlanRequest& request) {
-  const int64_t host_has =
-      this_machine ? measure_host_memory().usable() : usable(profile.host.bytes);
-  const int64_t host = config.host.memory.value_or(host_has);
+// Memory of the profile's machine: of the device that computes, and of the host beside it.
+void set_memory(const RunConfig& config, const HardwareProfile& profile, PlanRequest& request) {
+  const int64_t host = config.host.memory.value_or(usable(profile.host.bytes));
   request.memory.own_memory = profile.link.has_value();
   if (profile.link) {
     request.host_memory = host;
@@ -100,18 +97,20 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
     throw UsageError("model.path is missing (or --set model.path=...)");
   PlannedJob job;
   job.model = plan_model(config.model.path, pack_options(config.weights));
-  int64_t scratch_bytes = 0;
+  RuntimeOptions run = runtime_options(config);
   if (options.hardware.empty()) {
     check_runnable(config);
     const Backend backend = make_backend(config.device, job.model.layout.config.vocab_size);
+    fit_options(backend, run);
     job.hardware = this_machine(config, job.model.format, backend, options);
-    scratch_bytes = backend.device->scratch_bytes();
+    job.request.memory = memory_request(run, backend.device->scratch_bytes());
+    job.request.host_memory = run.host_memory;
   } else {
     job.hardware = read_hardware_profile(options.hardware);
     check_device(config, job.hardware);
+    job.request.memory = memory_request(run, 0);
+    set_memory(config, job.hardware, job.request);
   }
-  job.request.memory = memory_request(runtime_options(config), scratch_bytes);
-  set_memory(config, job.hardware, options.hardware.empty(), job.request);
   job.request.memory.workload =
       options.workload ? *options.workload : workload_of(config, job.model.layout.config, stop);
   job.request.ranks = config.parallel.ranks;

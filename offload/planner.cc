@@ -16,8 +16,9 @@ namespace {
 
 constexpr int32_t kMostRows = 4096;
 constexpr int32_t kMostTokens = 8192;
-constexpr size_t kFinalists = 3;         // whose whole job is simulated
-constexpr double kStorageMargin = 1.03;  // predictions are no more exact than this
+constexpr int32_t kMostDeviceTokens = 32768;  // more are tried only where arithmetic may be fast
+constexpr size_t kFinalists = 3;              // whose whole job is simulated
+constexpr double kStorageMargin = 1.03;       // predictions are no more exact than this
 
 // Sizes and places that plans differ in.
 struct Choice {
@@ -97,8 +98,9 @@ class Search {
   }
 
   void add_budgets(int32_t rows, Tier kv) {
-    for (const int32_t tokens : {rows, 512, 2048, kMostTokens})
-      add({.max_sequences = rows, .token_budget = tokens, .kv = kv});
+    for (const int32_t tokens : {rows, 512, 2048, kMostTokens, kMostDeviceTokens})
+      if (tokens <= kMostTokens || own_memory_)
+        add({.max_sequences = rows, .token_budget = tokens, .kv = kv});
   }
 
   void refine(const Choice around) {
@@ -139,7 +141,8 @@ class Search {
     const int64_t most = workload_.longest_prompt_tokens > 0
                              ? rows * workload_.longest_prompt_tokens
                              : int64_t{tokens};
-    return static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(tokens, most), rows));
+    return static_cast<int32_t>(
+        std::max<int64_t>(std::min<int64_t>({tokens, most, kMostDeviceTokens}), rows));
   }
 
   [[noreturn]] void throw_why() const {

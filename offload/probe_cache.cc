@@ -39,13 +39,13 @@ std::optional<HardwareProfile> fresh_profile(const std::string& path) {
 
 }  // namespace
 
-HardwareProfile load_profile_or_measure(const std::string& cache_folder, Device& device,
-                                        Kernels& kernels, const QuickProbeOptions& options) {
+HardwareProfile load_profile_or_measure(const std::string& cache_folder, const Backend& backend,
+                                        const QuickProbeOptions& options) {
   const std::string folder = path_in(cache_folder, "hardware");
   const std::string path =
-      path_in(folder, digest_to_hex(digest_of(profile_key(device, options))) + ".yaml");
+      path_in(folder, digest_to_hex(digest_of(profile_key(*backend.device, options))) + ".yaml");
   if (auto known = fresh_profile(path)) return std::move(*known);
-  HardwareProfile profile = quick_profile(device, kernels, options);
+  HardwareProfile profile = quick_profile(backend, options);
   try {
     make_folder(folder);
     write_text_file(path, hardware_profile_text(profile));

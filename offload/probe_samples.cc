@@ -6,6 +6,12 @@
 #include <vector>
 
 namespace zerostream {
+namespace {
+
+constexpr double kTrustedSeconds = 0.02;
+constexpr double kMostCalls = 100;
+
+}  // namespace
 
 Rate measure_rate(const ProbeRounds& rounds, const std::function<double()>& sample) {
   std::vector<double> values;
@@ -39,6 +45,18 @@ double time_of(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double seconds_per_call(Stream& stream, const std::function<void()>& enqueue) {
+  const auto seconds_of = [&](int calls) {
+    return time_of([&] {
+      for (int i = 0; i < calls; ++i) enqueue();
+      stream.synchronize();
+    });
+  };
+  const double once = seconds_of(1);
+  const int calls = static_cast<int>(std::min(kMostCalls, kTrustedSeconds / once));
+  return calls <= 1 ? once : seconds_of(calls) / calls;
 }
 
 }  // namespace zerostream

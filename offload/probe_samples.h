@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "base/device.h"
 #include "offload/hardware_profile.h"
 
 namespace zerostream {
@@ -21,5 +22,9 @@ double round_to_four_digits(double value);
 
 // Seconds that `work` takes.
 double time_of(const std::function<void()>& work);
+
+// Seconds that a device takes for what one call of `enqueue` gives the stream: the mean of as many
+// calls, 100 at most, as take some 20 ms, so that waiting for their end hardly counts.
+double seconds_per_call(Stream& stream, const std::function<void()>& enqueue);
 
 }  // namespace zerostream

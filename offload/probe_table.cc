@@ -29,8 +29,23 @@ std::string storage_table(const HardwareProfile::Storage& storage) {
                             storage.latency_seconds * 1e6);
 }
 
+std::string device_table(const HardwareProfile& profile) {
+  const HardwareProfile::Link& link = *profile.link;
+  std::string text =
+      heading("device memory, " + format_bytes(profile.compute.memory.bytes), "GB/s") +
+      line("copies, read and written together", profile.compute.memory.read, 1e9) +
+      heading("copies", "GB/s") + line("to the device", link.to_device, 1e9) +
+      line("from the device", link.from_device, 1e9);
+  if (link.both_ways.median > 0) text += line("both ways at once, together", link.both_ways, 1e9);
+  if (link.pageable_to_device.median > 0)
+    text += line("to the device, pageable", link.pageable_to_device, 1e9) +
+            line("from the device, pageable", link.pageable_from_device, 1e9);
+  return text;
+}
+
 std::string gemm_table(const GemmRates& rates) {
   std::string text = heading("products, " + std::string(dtype_name(rates.weights)) + " weights" +
+                                 (rates.layout == WeightLayout::kRows ? ", in rows" : "") +
                                  (rates.int8_activations ? ", int8 act." : ""),
                              "GFLOP/s");
   for (const auto& point : rates.points)
@@ -46,9 +61,13 @@ std::string probe_table(const HardwareProfile& profile) {
   if (profile.storage) text += storage_table(*profile.storage);
   text += heading("memory, " + format_bytes(profile.host.bytes), "GB/s") +
           line("read", profile.host.read, 1e9);
+  if (profile.link) text += device_table(profile);
   for (const GemmRates& rates : profile.compute.gemm) text += gemm_table(rates);
   text += heading("attention", "GB/s of keys and values") +
           line("one row per sequence", profile.compute.attention, 1e9);
+  if (profile.compute.prompt_attention.median > 0)
+    text += heading("attention", "GFLOP/s") +
+            line("over a prompt", profile.compute.prompt_attention, 1e9);
   return text + printf_text("%-42s %10.2f microseconds\n", "fixed cost of an operation",
                             profile.compute.launch_seconds * 1e6);
 }

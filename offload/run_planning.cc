@@ -43,12 +43,6 @@ Json predicted_json(const JobPrediction& job) {
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
   fit_options(model.backend, options);
   if (options.plan) return {};
-  if (options.device_memory) {  // rates of such devices are not measured yet
-    options.plan = plan_run_memory(model.store.layout(),
-                                   memory_request(options, model.backend.device->scratch_bytes()),
-                                   options.host_memory);
-    return {};
-  }
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;
   request.host_memory = options.host_memory;
@@ -58,7 +52,7 @@ Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, Runtim
   if (options.plan) return {};
   planning.note("measuring this machine, or using what was measured of it before");
   const HardwareProfile profile =
-      load_profile_or_measure(planning.cache_folder, *model.backend.device, *model.backend.kernels,
+      load_profile_or_measure(planning.cache_folder, model.backend,
                               {.path = model.store.weights_path(),
                                .engine = options.io_engine,
                                .weights = layout.dtype,

@@ -13,9 +13,7 @@ namespace zerostream {
 namespace {
 
 constexpr double kQuickSeconds = 3e-4;  // of a small case where a large one is worth its time
-constexpr double kTimedSeconds = 0.05;
-constexpr int kMostCalls = 100;
-constexpr double kLeastPower = 1e-30;  // so that nothing is divided by 0
+constexpr double kLeastPower = 1e-30;   // so that nothing is divided by 0
 
 // Mean squared error over mean square; infinite where one is no number.
 double normalised_error(const std::vector<float>& actual, const std::vector<float>& expected) {
@@ -33,25 +31,19 @@ void note_time(const KernelWork& work, double seconds, KernelCheck& check) {
   check.flops_per_second = work.flops / seconds;
 }
 
-double seconds_of(KernelBench& bench, const KernelWork& work, int calls) {
-  return time_of([&] {
-    for (int i = 0; i < calls; ++i) work.enqueue();
-    bench.stream().synchronize();
-  });
-}
-
 void time_large(KernelBench& bench, const KernelCase& kernel, KernelCheck& check) {
   const KernelWork work = kernel.make(bench, true);
-  const double once = seconds_of(bench, work, 1);
-  const int calls = std::clamp(static_cast<int>(kTimedSeconds / once), 1, kMostCalls);
-  note_time(work, seconds_of(bench, work, calls) / calls, check);
+  note_time(work, seconds_per_call(bench.stream(), work.enqueue), check);
   check.large = true;
 }
 
 // `check`: gets the time; null: nobody wants it.
 std::vector<float> compute(KernelBench& bench, const KernelCase& kernel, KernelCheck* check) {
   const KernelWork work = kernel.make(bench, false);
-  const double seconds = seconds_of(bench, work, 1);
+  const double seconds = time_of([&] {
+    work.enqueue();
+    bench.stream().synchronize();
+  });
   if (check != nullptr) note_time(work, seconds, *check);
   return work.result();
 }

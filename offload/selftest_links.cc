@@ -7,7 +7,7 @@
 #include <deque>
 #include <filesystem>
 
-#include "offload/probe_samples.h"
+#include "offload/probe_links.h"
 #include "offload/store_files.h"
 #include "prefetch/prefetcher.h"
 
@@ -18,31 +18,16 @@ constexpr int64_t kBytes = int64_t{64} << 20;
 constexpr int64_t kSegment = int64_t{16} << 20;
 constexpr ProbeRounds kRounds = {.least = 3, .most = 5, .seconds = 0.2};
 
-LinkRate copy_rate(Stream& stream, const std::string& name, void* target, const void* source,
-                   double counted) {
-  const Rate rate = measure_rate(kRounds, [&] {
-    return counted / time_of([&] {
-             stream.copy(target, source, kBytes);
-             stream.synchronize();
-           });
-  });
-  return {name, rate.median};
-}
-
 }  // namespace
 
 std::vector<LinkRate> copy_rates(Device& device) {
-  const Buffer first = device.allocate(kBytes), second = device.allocate(kBytes);
-  const Buffer pinned = device.allocate_pinned(kBytes), pageable = allocate_host(kBytes);
-  const std::unique_ptr<Stream> stream = device.make_copy_stream();
-  const auto bytes = static_cast<double>(kBytes);
-  std::vector<LinkRate> rates;
-  rates.push_back(copy_rate(*stream, "within the device", second.data(), first.data(), 2 * bytes));
-  rates.push_back(copy_rate(*stream, "pinned to device", first.data(), pinned.data(), bytes));
-  rates.push_back(copy_rate(*stream, "pageable to device", first.data(), pageable.data(), bytes));
-  rates.push_back(copy_rate(*stream, "device to pinned", pinned.data(), first.data(), bytes));
-  rates.push_back(copy_rate(*stream, "device to pageable", pageable.data(), first.data(), bytes));
-  return rates;
+  const CopyRates rates = measure_copies(device, kRounds);
+  return {{"within the device", rates.within.median},
+          {"pinned to device", rates.to_device.median},
+          {"pageable to device", rates.pageable_to_device.median},
+          {"device to pinned", rates.from_device.median},
+          {"device to pageable", rates.pageable_from_device.median},
+          {"pinned, both ways at once", rates.both_ways.median}};
 }
 
 LinkRate disk_to_device_rate(Device& device, const std::string& folder) {

@@ -10,7 +10,7 @@
 namespace zerostream {
 
 // Copies within the device's memory (read and written bytes together) come first, then between it
-// and pinned and pageable host memory. Takes 64 MiB of each.
+// and pinned and pageable host memory. Takes what measure_copies() does.
 std::vector<LinkRate> copy_rates(Device& device);
 
 // From a scratch file of 64 MiB in `folder` to slots of the device, as weights go. Throws IoError.

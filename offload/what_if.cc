@@ -1,10 +1,15 @@
 #include "offload/what_if.h"
 
+#include <optional>
+
 #include "offload/planned_layout.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+constexpr double kClearly = 1.03;  // predictions are no more exact than this
 
 WhatIf what_if(const std::string& change, const ModelLayout& layout, const PlanRequest& request,
                const HardwareProfile& profile) {
@@ -22,6 +27,22 @@ HardwareProfile with_storage_times(HardwareProfile profile, double factor) {
   return profile;
 }
 
+// The same weights in the other layout, where the profile knows both and that is clearly faster.
+std::optional<WhatIf> packed_otherwise(const ModelLayout& layout, const StoreFormat& format,
+                                       const PlanRequest& request, const HardwareProfile& profile,
+                                       const RunPlan& plan) {
+  const bool rows = format.layout == WeightLayout::kTile64;
+  StoreFormat other = format;
+  other.layout = rows ? WeightLayout::kRows : WeightLayout::kTile64;
+  if (!profile.knows(format.dtype, format.layout) || !profile.knows(format.dtype, other.layout))
+    return std::nullopt;
+  WhatIf changed = what_if(rows ? "pack --layout rows" : "pack --layout tile64",
+                           make_layout(layout.config, other), request, profile);
+  const double now = plan.job.tokens_per_second() * request.ranks;
+  return changed.tokens_per_second > kClearly * now ? std::optional(std::move(changed))
+                                                    : std::nullopt;
+}
+
 }  // namespace
 
 std::vector<WhatIf> what_ifs(const ModelLayout& layout, const StoreFormat& format,
@@ -29,9 +50,15 @@ std::vector<WhatIf> what_ifs(const ModelLayout& layout, const StoreFormat& forma
                              const RunPlan& plan) {
   std::vector<WhatIf> results;
   const bool own_memory = profile.link.has_value();
-  PlanRequest more = request;
-  (own_memory ? more.host_memory : more.memory.host_memory) += int64_t{1} << 30;
-  results.push_back(what_if("1 GiB more host memory", layout, more, profile));
+  if (const auto packed = packed_otherwise(layout, format, request, profile, plan))
+    results.push_back(*packed);
+  for (const bool device : {false, true}) {
+    if (device && !own_memory) continue;
+    PlanRequest more = request;
+    (own_memory && !device ? more.host_memory : more.memory.host_memory) += kGiB;
+    results.push_back(what_if(device ? "1 GiB more device memory" : "1 GiB more host memory",
+                              layout, more, profile));
+  }
   if (plan.job.busy.storage > 0)
     results.push_back(
         what_if("storage twice as fast", layout, request, with_storage_times(profile, 2)));
@@ -40,6 +67,7 @@ std::vector<WhatIf> what_ifs(const ModelLayout& layout, const StoreFormat& forma
     StoreFormat quantised = format;
     quantised.dtype = dtype;
     quantised.group_size = kDefaultGroupSize;
+    quantised.layout = WeightLayout::kTile64;
     results.push_back(what_if(std::string(dtype_name(dtype)) + " weights",
                               make_layout(layout.config, quantised), request, profile));
   }

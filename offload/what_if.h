@@ -16,7 +16,8 @@ struct WhatIf {
   double tokens_per_second = 0;
 };
 
-// Each is a plan of its own for one change to what is given: more memory, faster storage, weights
+// Each is a plan of its own for one change to what is given: weights packed in the other layout
+// (where the profile has rates of both and that is faster), more memory, faster storage, weights
 // and keys and values of fewer bits. Changes that would change nothing are left out.
 std::vector<WhatIf> what_ifs(const ModelLayout& layout, const StoreFormat& format,
                              const PlanRequest& request, const HardwareProfile& profile,

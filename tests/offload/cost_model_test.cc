@@ -82,7 +82,23 @@ TEST_F(CostModelTest, AttentionIsBoundByBytesOrByArithmetic) {
   EXPECT_NEAR(model.attend_seconds(0, decode, 4), bytes / 20e9 / 4, kClose);
   PassShape prompt;
   prompt.add_row(0, 4000, true);
-  EXPECT_NEAR(model.attend_seconds(0, prompt, 1), 4.0 * 4000 * 4001 / 2 * 4096 / 1e12, 1e-6);
+  const double flops = 4.0 * 4000 * 4001 / 2 * 4096;
+  EXPECT_NEAR(model.attend_seconds(0, prompt, 1), flops / 1e12, 1e-6);
+  profile_.compute.prompt_attention.median = 4e12;
+  EXPECT_NEAR(costs({.kv_dtype = DType::kF16}).attend_seconds(0, prompt, 1), flops / 4e12, 1e-6);
+}
+
+TEST_F(CostModelTest, ProductsGoByTheLayoutOfTheirWeights) {
+  const PassShape pass = PassShape::decode(64, 10);
+  StoredMatrix down = matrix(MatrixRole::kMlpDown);
+  const double tiles = costs().apply_seconds(down, pass);
+  GemmRates rates = profile_.compute.gemm.front();
+  rates.layout = WeightLayout::kRows;
+  for (GemmRates::Point& point : rates.points) point.flops.median *= 2;
+  profile_.compute.gemm.push_back(rates);
+  EXPECT_EQ(costs().apply_seconds(down, pass), tiles);
+  down.layout = WeightLayout::kRows;
+  EXPECT_NEAR(costs().apply_seconds(down, pass), tiles / 2, kClose);
 }
 
 TEST_F(CostModelTest, SlidingWindowsBoundWhatIsRead) {

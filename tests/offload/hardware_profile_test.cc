@@ -53,11 +53,16 @@ HardwareProfile full_profile() {
   profile.link = HardwareProfile::Link();
   profile.link->to_device = {12.1e9, 11e9, 13e9};
   profile.link->from_device = {10e9, 0, 0};
+  profile.link->pageable_to_device = {6e9, 5e9, 7e9};
+  profile.link->pageable_from_device = {5e9, 0, 0};
+  profile.link->both_ways = {20e9, 19e9, 21e9};
   profile.link->sharing = {1, 0.875};
   profile.compute.memory = {int64_t{32} << 30, {750e9, 0, 0}};
   profile.compute.gemm = {{DType::kF16, false, {{1, {1e12, 0, 0}}, {64, {50e12, 40e12, 60e12}}}},
+                          {DType::kF16, false, {{1, {3e12, 0, 0}}}, WeightLayout::kRows},
                           {DType::kI8, true, {{1, {2e12, 0, 0}}}}};
   profile.compute.attention = {700e9, 0, 0};
+  profile.compute.prompt_attention = {90e12, 80e12, 95e12};
   profile.compute.launch_seconds = 5e-6;
   profile.peer_link = Rate{130e9, 0, 0};
   return profile;
@@ -74,8 +79,14 @@ TEST_F(HardwareProfileTest, WhatIsWrittenReadsBack) {
   EXPECT_EQ(back.storage->read.low, 2.25e9);
   EXPECT_EQ(back.host.bytes, 24'000'000'001);
   EXPECT_EQ(back.link->sharing.at(1), 0.875);
+  EXPECT_EQ(back.link->pageable_to_device.low, 5e9);
+  EXPECT_EQ(back.link->pageable_from_device.median, 5e9);
+  EXPECT_EQ(back.link->both_ways.high, 21e9);
+  EXPECT_EQ(back.compute.prompt_attention.median, 90e12);
+  EXPECT_EQ(back.compute.gemm.at(0).layout, WeightLayout::kTile64);
+  EXPECT_EQ(back.compute.gemm.at(1).layout, WeightLayout::kRows);
   EXPECT_EQ(back.compute.gemm.at(0).points.at(1).flops.high, 60e12);
-  EXPECT_TRUE(back.compute.gemm.at(1).int8_activations);
+  EXPECT_TRUE(back.compute.gemm.at(2).int8_activations);
   EXPECT_EQ(back.peer_link->median, 130e9);
 }
 
@@ -111,6 +122,10 @@ TEST_F(HardwareProfileTest, RefusesUnknownMissingAndWrongValues) {
                     "    - weights: bf16\n"
                     "      points: [{rows: 2, flops: 1}, {rows: 2, flops: 1}]\n"),
               HasSubstr(":10: compute.gemm[0].points[1]: rows do not ascend"));
+  EXPECT_THAT(error(kHead + kHost +
+                    "compute:\n  attention: 1\n  launch_seconds: 1e-6\n  gemm:\n"
+                    "    - {weights: bf16, layout: tiles, points: [{rows: 2, flops: 1}]}\n"),
+              HasSubstr(":9: compute.gemm[0].layout: \"tiles\" is not one of tile64, rows"));
   EXPECT_THAT(error("- 1\n"), HasSubstr(":1: is not a list of keys"));
   EXPECT_THAT(error(kHead + kHead), HasSubstr(":4: key \"name\" is given twice"));
   EXPECT_THROW(read_hardware_profile(folder_.file("none.yaml")), UsageError);
@@ -147,6 +162,14 @@ TEST(GemmRatesTest, FindsTheNearestKind) {
   EXPECT_FALSE(profile.gemm(DType::kI8, false).int8_activations);
   EXPECT_TRUE(profile.gemm(DType::kI8, true).int8_activations);
   EXPECT_TRUE(profile.gemm(DType::kI4, true).int8_activations);
+
+  EXPECT_EQ(profile.gemm(DType::kF16, false, WeightLayout::kRows).layout, WeightLayout::kTile64);
+  EXPECT_FALSE(profile.knows(DType::kF16, WeightLayout::kRows));
+  profile.compute.gemm.push_back({DType::kF16, false, {{1, {1, 0, 0}}}, WeightLayout::kRows});
+  EXPECT_EQ(profile.gemm(DType::kF16, false, WeightLayout::kRows).layout, WeightLayout::kRows);
+  EXPECT_EQ(profile.gemm(DType::kF16, false).layout, WeightLayout::kTile64);
+  EXPECT_TRUE(profile.knows(DType::kF16, WeightLayout::kRows));
+  EXPECT_FALSE(profile.knows(DType::kBF16, WeightLayout::kTile64));
 }
 
 TEST(HardwareProfilesTest, TheFilesOfConfigsRead) {

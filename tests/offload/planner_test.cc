@@ -161,6 +161,48 @@ TEST_F(PlannerTest, WhatIfsGoTheRightWay) {
                                    "int8 weights", "int4 weights", "int8 keys and values"));
 }
 
+TEST_F(PlannerTest, SaysWhichLayoutToPackWhereRatesOfBothAreKnown) {
+  profile_ = plain_cuda();
+  request_.host_memory = 32 * kGiB;
+  request_.memory.workload = job(5000);
+  const auto advised = [&](WeightLayout layout) {
+    const StoreFormat format{
+        .dtype = DType::kBF16, .compute_dtype = DType::kBF16, .layout = layout};
+    layout_ = make_layout(layout_.config, format);
+    for (const WhatIf& what_if : what_ifs(layout_, format, request_, profile_, plan()))
+      if (what_if.change.starts_with("pack ")) return what_if.change;
+    return std::string();
+  };
+  EXPECT_EQ(advised(WeightLayout::kTile64), "") << "nothing is known of rows";
+  GemmRates rates = profile_.compute.gemm.front();
+  rates.layout = WeightLayout::kRows;
+  profile_.compute.gemm.push_back(rates);
+  EXPECT_EQ(advised(WeightLayout::kTile64), "") << "both are alike";
+  profile_.compute.gemm.back().points.back().flops.median *= 2;
+  EXPECT_EQ(advised(WeightLayout::kTile64), "pack --layout rows");
+  EXPECT_EQ(advised(WeightLayout::kRows), "");
+  profile_.compute.gemm.back().points.back().flops.median /= 4;
+  EXPECT_EQ(advised(WeightLayout::kRows), "pack --layout tile64");
+}
+
+// Where arithmetic is fast beside the link, a pass carries as many tokens as it takes to compute as
+// long as the weights come.
+TEST_F(PlannerTest, TokenBudgetsMeetFetchTimeOnADevice) {
+  profile_ = plain_cuda();
+  profile_.compute.gemm.front().points = {{1, {.median = 100e12 / 512}}, {512, {.median = 100e12}}};
+  request_.memory.host_memory = 60 * kGiB;
+  request_.host_memory = 64 * kGiB;
+  request_.memory.placement = {.kind = PlacementKind::kHost};
+  request_.memory.workload = job(20000, 256, 2);
+  const RunPlan plan = this->plan();
+  EXPECT_EQ(plan.run.weights.front(), Tier::kHost);
+  EXPECT_GT(plan.memory.token_budget, 4096);
+  EXPECT_LE(plan.memory.token_budget, 32768);
+  EXPECT_LT(plan.job.seconds, 1.25 * plan.job.bound_seconds());
+  request_.memory.token_budget = 2048;
+  EXPECT_GT(this->plan().job.seconds, 1.5 * plan.job.seconds);
+}
+
 TEST_F(PlannerTest, RowsThatNobodyKnowsArePlannedFor) {
   request_.memory.workload = {};
   const RunPlan plan = this->plan();

@@ -38,7 +38,7 @@ TEST(ProbeSamplesTest, HaveFourDigits) {
 class ProbeTest : public testing::Test {
  protected:
   HardwareProfile load() {
-    return load_profile_or_measure(folder_.file("cache"), *backend_.device, *backend_.kernels,
+    return load_profile_or_measure(folder_.file("cache"), backend_,
                                    {.path = folder_.path().string()});
   }
   std::string kept_file() {
@@ -51,8 +51,7 @@ class ProbeTest : public testing::Test {
 
 TEST_F(ProbeTest, AQuickProfileHasWhatARunNeeds) {
   const HardwareProfile profile =
-      quick_profile(*backend_.device, *backend_.kernels,
-                    {.path = folder_.path().string(), .weights = DType::kF32});
+      quick_profile(backend_, {.path = folder_.path().string(), .weights = DType::kF32});
   EXPECT_GT(profile.storage.value().read.median, 0);
   EXPECT_LE(profile.storage->read.low, profile.storage->read.median);
   EXPECT_GT(profile.storage->write.median, 0);
@@ -87,11 +86,10 @@ TEST_F(ProbeTest, AKeptProfileIsUsedUntilItIsOldOrDamaged) {
 }
 
 TEST_F(ProbeTest, AFolderThatIsNotThereIsAnError) {
-  EXPECT_THROW(quick_profile(*backend_.device, *backend_.kernels, {.path = folder_.file("a/b")}),
-               IoError);
-  EXPECT_THROW(load_profile_or_measure(folder_.path().string(), *backend_.device, *backend_.kernels,
-                                       {.path = folder_.file("a/b")}),
-               IoError);
+  EXPECT_THROW(quick_profile(backend_, {.path = folder_.file("a/b")}), IoError);
+  EXPECT_THROW(
+      load_profile_or_measure(folder_.path().string(), backend_, {.path = folder_.file("a/b")}),
+      IoError);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 #include "offload/simulator.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
 
+#include "offload/planner.h"
 #include "tests/offload/planning_case.h"
 #include "zerostream/error.h"
 
@@ -158,6 +160,37 @@ TEST(Simulator, StagesOfAFetchOverlap) {
   EXPECT_NEAR(four.busy.upload, host.busy.upload / 4, 1e-6);
   EXPECT_GT(four.busy.gather, 0);
   EXPECT_NEAR(four.seconds, four.busy.copy(), 0.03 * four.seconds);
+}
+
+// As the planner sets it up, with the depth and slots that a run would have; from one row to as
+// many as the device has room for.
+TEST(Simulator, TheLinkIsBusyWhileWeightsComeFromHostMemory) {
+  const ModelLayout layout = shape_layout("models/opt-30b");
+  for (const std::string machine : {"v100-32gb-dgx2", "a6000-workstation", "h100-80gb"}) {
+    const HardwareProfile profile =
+        read_hardware_profile(config_path("hardware/" + machine + ".yaml"));
+    PlanRequest request{
+        .memory = {.host_memory = profile.compute.memory.bytes / 100 * 95,
+                   .own_memory = true,
+                   .placement = {.kind = PlacementKind::kHost},
+                   .kv_placement = {.kind = PlacementKind::kHost, .device = Share{}},
+                   .workload = {.rows = 1000,
+                                .mean_prompt_tokens = 64,
+                                .mean_new_tokens = 64,
+                                .longest_prompt_tokens = 64,
+                                .longest_row_tokens = 128}},
+        .host_memory = profile.host.bytes / 100 * 95};
+    const RunPlan plan = plan_run(layout, request, profile);
+    const Simulator simulator(layout, profile, plan.run);
+    EXPECT_THAT(plan.run.weights, testing::Each(Tier::kHost)) << machine;
+    const int64_t most_rows = plan.wave.kv_blocks * plan.wave.block_tokens / 128;
+    EXPECT_GT(most_rows, 100) << machine;
+    for (const int64_t rows : {int64_t{1}, int64_t{16}, most_rows}) {
+      const PassPrediction pass = simulator.pass(PassShape::decode(rows, 128));
+      EXPECT_EQ(pass.busy.bound(), Bound::kCopy) << machine;
+      EXPECT_GE(pass.busy.upload / pass.seconds, 0.98) << machine << ", " << rows << " rows";
+    }
+  }
 }
 
 TEST(Simulator, KeysAndValuesOnStorageShareItWithWeights) {
