@@ -92,6 +92,70 @@ TEST_F(CudaRunTest, SelftestPassesOnEveryDevice) {
   EXPECT_THAT(none.err, HasSubstr("none.so: no such file"));
 }
 
+TEST_F(CudaRunTest, ProbeMeasuresTheDevice) {
+  const CommandResult probe = command({"probe", "--device", "cuda", "--module", ZS_CUDA_MODULE,
+                                       "--directory", ".", "--quick", "-o", "gpu.yaml"});
+  ASSERT_EQ(probe.exit_code, 0) << probe.err;
+  EXPECT_THAT(probe.err, testing::AllOf(HasSubstr("to the device, pageable"),
+                                        HasSubstr("both ways at once"), HasSubstr("in rows")));
+  EXPECT_THAT(read("gpu.yaml"), testing::AllOf(HasSubstr("device: cuda"), HasSubstr("to_device: "),
+                                               HasSubstr("layout: rows")));
+  const CommandResult plan =
+      command({"plan", "--set", "model.path=" + kModel, "--set", "device.type=cuda", "--hardware",
+               "gpu.yaml", "--rows", "5", "--prompt-tokens", "4", "--json"});
+  ASSERT_EQ(plan.exit_code, 0) << plan.err;
+  EXPECT_THAT(Json::parse(plan.out)["hardware"]["name"].get<std::string>(),
+              HasSubstr("Emulated GPU"));
+  EXPECT_EQ(command({"probe", "--device", "cuda", "--module", "none.so", "--quick"}).exit_code, 6);
+}
+
+TEST_F(CudaRunTest, PlanMeasuresTheDeviceOfTheRunFile) {
+  const CommandResult result = command({"plan",
+                                        "--set",
+                                        "model.path=" + kModel,
+                                        "--set",
+                                        "device.type=cuda",
+                                        "--set",
+                                        kModule,
+                                        "--set",
+                                        "device.memory=64MiB",
+                                        "--set",
+                                        "host.memory=64MiB",
+                                        "--set",
+                                        "weights.placement={device: 30%, host: 30%, nvme: rest}",
+                                        "--rows",
+                                        "5",
+                                        "--prompt-tokens",
+                                        "4",
+                                        "--new-tokens",
+                                        "4",
+                                        "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json plan = Json::parse(result.out);
+  EXPECT_THAT(plan["hardware"]["name"].get<std::string>(), HasSubstr("Emulated GPU"));
+  for (const char* memory : {"device", "host"}) {
+    EXPECT_EQ(plan["memory"][memory]["limit"], 64 << 20);
+    EXPECT_LE(plan["memory"][memory]["bytes"], 64 << 20);
+    EXPECT_GT(plan["weights"][memory], 0);
+  }
+  EXPECT_GT(plan["memory"]["device"]["pools"]["scratch"], 0);
+  EXPECT_GT(plan["predicted"]["decode_pass"]["busy_seconds"]["upload"], 0);
+  EXPECT_EQ(plan["batch"]["max_sequences"], 5);
+}
+
+TEST_F(CudaRunTest, AutomaticSizesComeFromTheDevicesRates) {
+  write_rows(6);
+  const CommandResult result =
+      command(run_arguments({"--set", "device.type=cuda", "--set", kModule, "--set",
+                             "device.memory=64MiB", "--set", "weights.placement=nvme"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json report = Json::parse(read("out.report.json"));
+  EXPECT_EQ(report["config"]["batch"]["max_sequences"], 6);
+  EXPECT_LE(report["config"]["batch"]["token_budget"], 12) << "all prompts at once";
+  EXPECT_GT(report["predicted"]["total_seconds"].get<double>(), 0);
+  EXPECT_GT(report["predicted"]["decode_tokens_per_second"].get<double>(), 0);
+}
+
 TEST_F(CudaRunTest, DoctorSaysWhatIsThere) {
   const CommandResult found = command({"doctor", "--module", ZS_CUDA_MODULE});
   EXPECT_EQ(found.exit_code, 0);
