@@ -8,7 +8,7 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="cmake ninja-build g++ libhwy-dev liburing-dev libaio-dev libboost-dev libyaml-cpp-dev
-           nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev libfmt-dev libcli11-dev libcli11-dev"
+           nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev libfmt-dev libcli11-dev"
   [model]="python3 python3-pip"
   [test]="libgtest-dev libgmock-dev"
   [bench]="libbenchmark-dev libdnnl-dev"
