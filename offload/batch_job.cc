@@ -144,6 +144,14 @@ Placement resolved_placement(const MemoryPlan& plan, const ModelLayout& layout) 
           .nvme = Share{}};
 }
 
+Placement resolved_kv_placement(const MemoryPlan& plan) {
+  if (plan.kv_on_storage())
+    return {.kind = plan.kv_on_host ? PlacementKind::kHost : PlacementKind::kNvme};
+  const bool own_memory = !plan.on_host.empty();
+  return {.kind = PlacementKind::kHost,
+          .device = own_memory ? std::optional(Share{}) : std::nullopt};
+}
+
 // The config with what `auto` became.
 RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
                    const MemoryPlan& plan) {
@@ -157,8 +165,7 @@ RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOpti
   config.weights.quantise_head = format.quantised_head;
   config.weights.placement = resolved_placement(plan, model.store.layout());
   config.kv_cache.dtype = plan.kv_dtype;
-  config.kv_cache.placement.kind =
-      plan.kv_on_storage() ? PlacementKind::kNvme : PlacementKind::kHost;
+  config.kv_cache.placement = resolved_kv_placement(plan);
   config.nvme.queue_depth = options.queue_depth;
   config.nvme.block_size = options.block_size;
   config.prefetch.depth = plan.prefetch_depth;

@@ -23,13 +23,18 @@ int64_t DeviceArrays::pass_bytes(const ModelConfig& config, int64_t max_tokens,
   const auto rope = static_cast<int64_t>(2 * config.rope.inverse_frequencies.size());
   const int64_t token = rope * int64_t{sizeof(float)} + 2 * int64_t{sizeof(int64_t)} +
                         2 * int64_t{sizeof(int32_t)} + int64_t{sizeof(SoftmaxState)};
-  const int64_t arrays_of_row = 3;  // its table, its tokens, its banned tokens
-  const int64_t row =
-      int64_t{sizeof(SequenceSpan)} + int64_t{sizeof(SampleRow)} + int64_t{sizeof(SampleResult)} +
-      arrays_of_row * kAlignment +
-      (ceil_div(longest_row, block_tokens) + longest_row) * int64_t{sizeof(int32_t)};
+  const int64_t arrays_of_row = 2;  // its tokens, its banned tokens
+  const int64_t row = int64_t{sizeof(SampleRow)} + int64_t{sizeof(SampleResult)} +
+                      arrays_of_row * kAlignment + longest_row * int64_t{sizeof(int32_t)};
   const int64_t arrays = 16;
-  return max_tokens * token + max_sequences * row + arrays * kAlignment;
+  return max_tokens * token + max_sequences * row + arrays * kAlignment +
+         sequence_bytes(max_sequences, longest_row, block_tokens);
+}
+
+int64_t DeviceArrays::sequence_bytes(int64_t max_sequences, int64_t longest_row,
+                                     int32_t block_tokens) {
+  const int64_t table = ceil_div(longest_row, block_tokens) * int64_t{sizeof(int32_t)};
+  return padded(max_sequences * int64_t{sizeof(SequenceSpan)}) + max_sequences * padded(table);
 }
 
 void DeviceArrays::begin(int64_t bytes) {

@@ -44,6 +44,8 @@ class DeviceArrays {
   // Spans with tables of as many blocks as their positions need, and both on the device.
   std::span<const SequenceSpan> put(std::span<const SequenceSpan> sequences, int32_t block_tokens);
   static int64_t sequence_bytes(std::span<const SequenceSpan> sequences, int32_t block_tokens);
+  // The most that they can be.
+  static int64_t sequence_bytes(int64_t max_sequences, int64_t longest_row, int32_t block_tokens);
   // Copies what was put since the last call.
   void upload(Stream& stream);
   // Copies an array that was put back, for finish().

@@ -15,12 +15,18 @@ constexpr int64_t staging_bytes(int64_t ring_bytes) {
   return std::clamp(ring_bytes, kTileBytes, kStagingBytes);
 }
 
-// What of a placement of weights concerns the device's own memory, as plan_memory() takes it.
+// What of a placement of weights, or of keys and values, concerns the device's own memory, as
+// plan_memory() takes it.
 Placement device_placement(const Placement& asked);
 
-// Chooses, of the segments that are not resident, those that rest in pinned host memory, as `asked`
-// says and `host_memory` allows beside the pools that plan.host_pools has already: sets
-// plan.on_host and adds pools. Throws InfeasibleError when they do not fit.
+// What the device's memory does not hold of keys and values goes to host memory, not to storage.
+// Throws UsageError where `asked` names both.
+bool kv_rests_on_host(const Placement& asked);
+
+// Divides `host_memory`: buffers; keys and values, no more blocks than fit beside weights that must
+// be there; then, of the segments that are not resident, those that rest in pinned memory as
+// `asked` says. Sets what of the plan is of the host, and plan.kv_blocks. Throws InfeasibleError
+// when they do not fit.
 void plan_host_memory(const ModelLayout& layout, const Placement& asked, int64_t host_memory,
                       MemoryPlan& plan);
 

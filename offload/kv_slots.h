@@ -12,8 +12,9 @@ namespace zerostream {
 
 // Bookkeeping of a KV cache whose memory holds fewer blocks than its rows do. Blocks of KvBlocks
 // have a slot of memory while rows write them; full ones may be spilled, that is written to
-// storage, and evicted then. What is in memory stays there as long as it can: every pass reads
-// everything once, so a fixed part in memory saves most.
+// storage, and evicted then. (To a device with memory of its own, host memory may be the storage.)
+// What is in memory stays there as long as it can: every pass reads everything once, so a fixed
+// part in memory saves most.
 //
 // A pass: claim() until it succeeds, compute, filled(), choose_spills(). Sequences are those of the
 // pass, with tables of blocks. Threads: one. It moves no bytes.

@@ -241,7 +241,10 @@ const std::byte* LayerScheduler::wait_for(int32_t index) {
   Fetch& fetch = *tickets_[next_used_ % tickets_.size()];
   const Segment& segment = parts_.store->segments()[index];
   if (own_memory_) {
-    wait_on_stream(fetch, segment.name);
+    wait_on_stream(segment.name, copy_stall_ns_, [&] {
+      fetch.wait();
+      stream_->wait(*fetch.ready_event());
+    });
     return fetch.data();
   }
   stall_seconds_ += note_wait(segment.name, idle_part(fetch.wait()));
@@ -253,13 +256,14 @@ const std::byte* LayerScheduler::wait_for(int32_t index) {
 }
 
 // Here the stream waits for the copy, far behind this thread: it takes the time itself.
-void LayerScheduler::wait_on_stream(Fetch& fetch, std::string_view what) {
+template <typename Wait>
+void LayerScheduler::wait_on_stream(std::string_view what, std::atomic<int64_t>& stall_ns,
+                                    const Wait& wait) {
   stream_->run_on_host([this] { waits_since_ns_ = timeline_now_ns(); });
-  fetch.wait();
-  stream_->wait(*fetch.ready_event());
-  stream_->run_on_host([this, what] {
+  wait();
+  stream_->run_on_host([this, what, &stall_ns] {
     const int64_t since = waits_since_ns_, now = timeline_now_ns();
-    copy_stall_ns_ += now - since;
+    stall_ns += now - since;
     if (parts_.timeline != nullptr) parts_.timeline->add(Track::kWait, what, since, now);
   });
 }
@@ -275,12 +279,20 @@ void LayerScheduler::attend(const Step& step) {
   if (options_.kv_micro_batches == 0) {
     forward_.attend(step.layer, view, sequences_);
   } else {
-    kv_stall_seconds_ +=
-        note_wait("KV", idle_part(parts_.kv->wait(step.layer, step.micro_batch, kv_unit_)));
-    if (Event* ready = kv_unit_.ticket->ready_event()) stream_->wait(*ready);
+    wait_for_kv(step);
     forward_.attend(step.layer, view, kv_unit_.sequences);
   }
   note_when_finished("attention", step.layer);
+}
+
+void LayerScheduler::wait_for_kv(const Step& step) {
+  const auto wait = [&] {
+    return parts_.kv->wait(step.layer, step.micro_batch, *stream_, kv_unit_);
+  };
+  if (own_memory_)
+    wait_on_stream("KV", kv_copy_stall_ns_, wait);
+  else
+    kv_stall_seconds_ += note_wait("KV", idle_part(wait()));
 }
 
 void LayerScheduler::release() {

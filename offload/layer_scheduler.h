@@ -65,8 +65,10 @@ class LayerScheduler {
   double stall_seconds() const {
     return stall_seconds_ + 1e-9 * static_cast<double>(copy_stall_ns_);
   }
-  // The same for keys and values on storage.
-  double kv_stall_seconds() const { return kv_stall_seconds_; }
+  // The same for keys and values that were elsewhere.
+  double kv_stall_seconds() const {
+    return kv_stall_seconds_ + 1e-9 * static_cast<double>(kv_copy_stall_ns_);
+  }
   double flops() const { return forward_.flops(); }
 
  private:
@@ -85,7 +87,9 @@ class LayerScheduler {
   double idle_part(double blocked_seconds) const;
   const std::byte* wait_for(int32_t segment);
   void release();
-  void wait_on_stream(Fetch& fetch, std::string_view what);
+  void wait_for_kv(const Step& step);
+  template <typename Wait>
+  void wait_on_stream(std::string_view what, std::atomic<int64_t>& stall_ns, const Wait& wait);
   double note_wait(std::string_view what, double idle_seconds);
   void note_when_finished(std::string_view what, int32_t layer = kNoLayer);
   void note_pass(const PassBatch& batch, int64_t begin_ns);
@@ -117,7 +121,7 @@ class LayerScheduler {
   std::atomic<int64_t> finished_{0};  // of them, done by the stream
   std::atomic<int64_t> finished_at_ns_{0};
   std::atomic<int64_t> waits_since_ns_{0};  // of the stream, for a copy
-  std::atomic<int64_t> copy_stall_ns_{0};
+  std::atomic<int64_t> copy_stall_ns_{0}, kv_copy_stall_ns_{0};
   int64_t passes_ = 0;
   bool started_ = false;
   KvStore::Unit kv_unit_;  // being attended

@@ -143,12 +143,6 @@ void fit_options(const Backend& backend, RuntimeOptions& options) {
   if (!options.device_memory)
     options.device_memory =
         static_cast<int64_t>(kUsableShare * static_cast<double>(backend.free_bytes));
-  const Placement& kv = options.kv_placement;
-  const bool on_device = kv.kind == PlacementKind::kHost && kv.device;
-  if (kv.kind != PlacementKind::kAuto && !on_device)
-    throw UsageError(
-        "kv_cache.placement: on a cuda device keys and values stay on the device: auto or device");
-  options.kv_placement = {.kind = PlacementKind::kHost, .device = Share{}};
 }
 
 }  // namespace zerostream

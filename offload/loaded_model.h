@@ -41,8 +41,7 @@ PackOptions pack_options(const RunConfig::Weights& weights);
 RuntimeOptions runtime_options(const RunConfig& config);
 
 // Makes the options those of a run on this backend. A device with memory of its own: an absent
-// device.memory becomes 95 % of what is free; keys and values stay there. Others: device.memory
-// bounds host memory. Throws UsageError for what the backend cannot do.
+// device.memory becomes 95 % of what is free. Others: device.memory bounds host memory.
 void fit_options(const Backend& backend, RuntimeOptions& options);
 
 }  // namespace zerostream

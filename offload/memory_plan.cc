@@ -109,12 +109,19 @@ class Planner {
             {"activations", Activations::bytes(layout_.config, layout_.compute_dtype,
                                                plan.token_budget, logit_rows(plan))},
             {"pass arrays", request_.own_memory ? pass_array_bytes(plan) : 0},
+            {"kv tables", kv_table_bytes(plan)},
             {"scratch", request_.scratch_bytes}};
   }
 
   int64_t pass_array_bytes(const MemoryPlan& plan) const {
     return DeviceArrays::pass_bytes(layout_.config, plan.token_budget, plan.max_sequences,
                                     longest_row(), request_.block_tokens);
+  }
+
+  // Of what comes from elsewhere in mid-pass.
+  int64_t kv_table_bytes(const MemoryPlan& plan) const {
+    if (!request_.own_memory || !kv_on_storage_) return 0;
+    return KvStore::table_bytes(plan.max_sequences, longest_row(), request_.block_tokens);
   }
 
   int32_t logit_rows(const MemoryPlan& plan) const {
@@ -235,6 +242,9 @@ class Planner {
     const int64_t most = std::min(plan.max_sequences, INT32_MAX) * blocks_per_row;
     plan.logit_rows = logit_rows(plan);
     if (request_.own_memory) plan.array_bytes = pass_array_bytes(plan);
+    plan.kv_table_bytes = kv_table_bytes(plan);
+    plan.kv_block_bytes = block_bytes_;
+    plan.kv_on_host = request_.kv_on_host;
     plan.pools = fixed_pools(plan);
     int64_t bytes = left(plan);
     if (kv_on_storage_) {
@@ -245,8 +255,10 @@ class Planner {
     if (kv_on_storage_)
       plan.kv_memory_blocks = std::min(plan.kv_memory_blocks, kv_memory_blocks(plan));
     plan.kv_blocks = plan.kv_memory_blocks;
-    if (kv_on_storage_)
-      plan.kv_blocks = std::clamp(2 * blocks_wanted(plan), plan.kv_memory_blocks, most);
+    // Room on storage costs nothing.
+    const int64_t wanted = (plan.kv_on_host ? 1 : 2) * blocks_wanted(plan);
+    if (kv_on_storage_) plan.kv_blocks = std::clamp(wanted, plan.kv_memory_blocks, most);
+    plan.kv_least_blocks = std::max(blocks_least(), plan.kv_memory_blocks + 1);
     if (!plan.kv_on_storage()) plan.kv_ring_bytes = 0;
     plan.pools.push_back({"kv cache", plan.kv_memory_blocks * block_bytes_});
     plan.pools.push_back({"kv slots", plan.kv_ring_bytes});

@@ -18,8 +18,11 @@ struct MemoryRequest {
   bool own_memory = false;   // that device does not share the host's memory
   Placement placement = {};  // of weights
   Placement kv_placement = {};
+  // With own_memory: what of keys and values the device's memory does not hold rests in pinned host
+  // memory instead of on storage.
+  bool kv_on_host = false;
   std::optional<DType> kv_dtype = {};         // absent: the compute dtype
-  int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values from storage
+  int64_t kv_slot_bytes = int64_t{16} << 20;  // of one fetch of keys and values
   int32_t prefetch_depth = -1;
   int32_t max_sequences = 0;
   int32_t token_budget = 0;
@@ -38,14 +41,21 @@ struct MemoryPlan {
   DType kv_dtype = DType::kF32;
   int64_t kv_blocks = 0;         // that rows can hold together
   int64_t kv_memory_blocks = 0;  // of them, what memory holds; fewer than kv_blocks: the others go
-                                 // to storage
-  int64_t kv_ring_bytes = 0;     // slots of blocks that come from storage
-  int64_t array_bytes = 0;       // of DeviceArrays, where the device has memory of its own
+                                 // to storage, or to host memory where kv_on_host
+  int64_t kv_least_blocks = 0;   // fewer kv_blocks are of no use
+  int64_t kv_block_bytes = 0;    // over all layers
+  int64_t kv_ring_bytes = 0;     // slots of blocks that come back
+  bool kv_on_host = false;
+  // Where the device has memory of its own: of DeviceArrays; of tables of fetched KV blocks.
+  int64_t array_bytes = 0, kv_table_bytes = 0;
   std::vector<PoolBytes> pools;
   // Beside a device with memory of its own, see plan_host_memory(); else empty.
-  std::vector<bool> on_host;          // per segment: rests in pinned host memory
+  std::vector<bool> on_host;  // per segment: rests in pinned host memory
+  // Pinned memory that KV blocks pass through from storage and to it.
+  int64_t kv_read_pinned_bytes = 0, kv_write_pinned_bytes = 0;
   std::vector<PoolBytes> host_pools;  // of host memory
 
+  // Some blocks are on storage, or in host memory where kv_on_host.
   bool kv_on_storage() const { return kv_memory_blocks < kv_blocks; }
   int64_t resident_bytes(const ModelLayout& layout) const;
   int64_t host_bytes(const ModelLayout& layout) const;  // of weights that are on_host

@@ -111,11 +111,15 @@ void ModelRuntime::State::make_kv(Device& device, const RuntimeOptions& options)
   KvStoreOptions kv_options;
   kv_options.dtype = plan.kv_dtype;
   kv_options.memory_blocks = plan.kv_memory_blocks;
+  kv_options.on_host = plan.kv_on_host;
   kv_options.ring_bytes = plan.kv_ring_bytes;
+  kv_options.table_bytes = plan.kv_table_bytes;
+  kv_options.write_pinned_bytes = plan.kv_write_pinned_bytes;
   kv_options.new_blocks = plan.max_sequences + kv_blocks->blocks_for(plan.token_budget);
   kv_options.directory = options.kv_directory.empty() ? store.path() : options.kv_directory;
   kv_options.direct = options.direct;
   kv_options.prefetch = prefetcher_options(options);
+  kv_options.prefetch.pinned_bytes = plan.kv_read_pinned_bytes;
   kv_options.make_engine = [&options] { return make_engine(options, nullptr); };
   kv.emplace(store.config(), *kv_blocks, kv_options, device);
 }

@@ -8,7 +8,6 @@
 
 #include "base/require.h"
 #include "offload/host_plan.h"
-#include "offload/kv_store.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -88,7 +87,10 @@ class Search {
         return {own_memory_ && !request_.memory.kv_placement.device ? Tier::kHost : Tier::kDevice};
       case PlacementKind::kNvme:
         return {Tier::kNvme};
-      default:
+      case PlacementKind::kShares:
+        return {own_memory_ && kv_rests_on_host(request_.memory.kv_placement) ? Tier::kHost
+                                                                              : Tier::kNvme};
+      case PlacementKind::kAuto:
         break;
     }
     std::vector<Tier> tiers = {Tier::kDevice};
@@ -146,7 +148,7 @@ class Search {
   }
 
   [[noreturn]] void throw_why() const {
-    make({.kv = kv_tiers().back()});
+    make({.kv = own_memory_ ? kv_tiers().front() : kv_tiers().back()});
     throw InternalError("a plan is feasible, but was not found");
   }
 
@@ -157,12 +159,17 @@ class Search {
       request.token_budget = choice.token_budget;
     }
     request.workload.rows = workload_.rows;
-    request.kv_placement = {.kind = choice.kv == Tier::kDevice ? PlacementKind::kHost
-                                                               : PlacementKind::kNvme};
+    if (request.kv_placement.kind == PlacementKind::kAuto)
+      request.kv_placement = {.kind = choice.kv == Tier::kDevice ? PlacementKind::kHost
+                                                                 : PlacementKind::kNvme};
+    else if (own_memory_)
+      request.kv_placement = device_placement(request.kv_placement);
+    request.kv_on_host = choice.kv == Tier::kHost;
     request.own_memory = own_memory_;
     if (own_memory_) request.placement = device_placement(request.placement);
     RunPlan plan;
     plan.memory = plan_memory(layout_, request);
+    place_weights(plan);
     plan.wave = {.max_sequences = plan.memory.max_sequences,
                  .token_budget = plan.memory.token_budget,
                  .kv_blocks = plan.memory.kv_blocks,
@@ -174,7 +181,6 @@ class Search {
                       .block_tokens = request.block_tokens,
                       .int8_activations = request_.int8_activations};
     place_kv(choice.kv, plan);
-    place_weights(plan);
     return plan;
   }
 
@@ -196,16 +202,9 @@ class Search {
     plan.run.kv = tier;
     plan.run.kv_share = std::max(0.0, 1 - kept / used);
     plan.run.kv_ring_bytes = plan.memory.kv_ring_bytes;
-    if (tier == Tier::kHost)
-      plan.memory.host_pools.push_back(
-          {"kv cache", rows_at_once(plan) * blocks_per_row() * block_bytes()});
-  }
-  int64_t block_bytes() const {
-    const MemoryRequest& memory = request_.memory;
-    return KvStore::block_bytes(layout_.config, memory.kv_dtype.value_or(layout_.compute_dtype),
-                                memory.block_tokens);
   }
 
+  // And what rests in host memory beside them.
   void place_weights(RunPlan& plan) const {
     MemoryPlan& memory = plan.memory;
     if (own_memory_)

@@ -1,14 +1,24 @@
 #include "prefetch/background_writer.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/require.h"
 
 namespace zerostream {
 
-BackgroundWriter::BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options,
-                                   Timeline* timeline)
-    : timeline_(timeline), engine_(std::move(engine)), queue_(std::in_place, *engine_, options) {
+BackgroundWriter::BackgroundWriter(std::unique_ptr<IoEngine> engine, const WriterOptions& options)
+    : timeline_(options.timeline),
+      run_bytes_(options.run_bytes),
+      engine_(std::move(engine)),
+      queue_(std::in_place, *engine_, options.transfer) {
+  if (options.device != nullptr && !options.device->shares_host_memory()) {
+    stream_ = options.device->make_copy_stream();
+    copied_ = options.device->make_event();
+    pinned_ = options.device->allocate_pinned(options.pinned_bytes);
+    for (int64_t at = 0; at + run_bytes_ <= pinned_.size(); at += run_bytes_)
+      free_.push_back(pinned_.data() + at);
+  }
   thread_ = std::thread([this] { serve(); });
 }
 
@@ -89,15 +99,55 @@ void BackgroundWriter::serve() {
 void BackgroundWriter::start(const WriteJob& job) {
   Running& running =
       running_.emplace_back(Running{job, job.count, timeline_ != nullptr ? timeline_now_ns() : 0});
+  if (job.target != nullptr) return copy_to_target(running);
+  if (stream_ != nullptr) return write_through_buffers(running);
+  for (int32_t i = 0; i < job.count; ++i) write(running, i, job.run(i), nullptr);
+}
+
+// `buffer`: is free again when the run is written; may be null.
+void BackgroundWriter::write(Running& running, int32_t index, const std::byte* data,
+                             std::byte* buffer) {
+  const WriteJob& job = running.job;
+  queue_->submit({.kind = IoRequest::Kind::kWrite,
+                  .file = job.file,
+                  .offset = job.offset + index * job.offset_stride,
+                  .data = const_cast<std::byte*>(data),
+                  .bytes = job.bytes,
+                  .done = [this, &running, buffer](std::exception_ptr error) {
+                    if (buffer != nullptr) free_.push_back(buffer);
+                    finish_run(running, std::move(error));
+                  }});
+}
+
+void BackgroundWriter::write_through_buffers(Running& running) {
+  const WriteJob& job = running.job;
+  require(0 < job.bytes && job.bytes <= std::min(run_bytes_, pinned_.size()),
+          "a run fits a buffer");
+  for (int32_t first = 0; first < job.count;) {
+    while (free_.empty()) queue_->pump(true);
+    const auto runs = std::min<int32_t>(job.count - first, static_cast<int32_t>(free_.size()));
+    for (int32_t i = 0; i < runs; ++i)
+      stream_->copy(*(free_.rbegin() + i), job.run(first + i), job.bytes);
+    wait_for_copies();
+    for (const int32_t end = first + runs; first < end; ++first) {
+      std::byte* buffer = free_.back();
+      free_.pop_back();
+      write(running, first, buffer, buffer);
+    }
+  }
+}
+
+void BackgroundWriter::copy_to_target(Running& running) {
+  const WriteJob& job = running.job;
   for (int32_t i = 0; i < job.count; ++i)
-    queue_->submit({.kind = IoRequest::Kind::kWrite,
-                    .file = job.file,
-                    .offset = job.offset + i * job.offset_stride,
-                    .data = const_cast<std::byte*>(job.data) + i * job.data_stride,
-                    .bytes = job.bytes,
-                    .done = [this, &running](std::exception_ptr error) {
-                      finish_run(running, std::move(error));
-                    }});
+    stream_->copy(job.target + job.offset + i * job.offset_stride, job.run(i), job.bytes);
+  wait_for_copies();
+  for (int32_t left = job.count; left > 0; --left) finish_run(running, nullptr);
+}
+
+void BackgroundWriter::wait_for_copies() {
+  stream_->record(*copied_);
+  copied_->wait();
 }
 
 void BackgroundWriter::finish_run(Running& running, std::exception_ptr error) {

@@ -1,4 +1,4 @@
-// Writes memory to files while others compute.
+// Writes memory to files, or to other memory, while others compute.
 #pragma once
 
 #include <condition_variable>
@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/device.h"
 #include "base/timeline.h"
 #include "nvme/file.h"
 #include "nvme/io_engine.h"
@@ -22,23 +23,38 @@ namespace zerostream {
 struct WriteJob {
   int64_t tag = 0;  // the caller's
   const File* file = nullptr;
+  // Only from a device with memory of its own: pinned memory to write to instead of a file.
+  std::byte* target = nullptr;
   int64_t offset = 0, offset_stride = 0;
   const std::byte* data = nullptr;
   int64_t data_stride = 0;
   int64_t bytes = 0;
   int32_t count = 1;
+
+  const std::byte* run(int32_t index) const { return data + index * data_stride; }
 };
 
-// Takes write jobs and reports them as they end, in any order. A timeline, if given, gets a span on
-// kKvWrite for each. One thread of its own; it owns the
-// engine. File and memory of a job must stay, and the memory unchanged, until the job is reported.
+struct WriterOptions {
+  TransferOptions transfer = {};
+  Timeline* timeline = nullptr;  // gets a span on kKvWrite for every job; may be null
+  // Whose memory is written; null: host memory.
+  Device* device = nullptr;
+  // Where that device has memory of its own: of pinned memory that runs of up to `run_bytes` pass
+  // through on their way to a file. Counted in the plan.
+  int64_t pinned_bytes = 0;
+  int64_t run_bytes = 0;
+};
+
+// Takes write jobs and reports them as they end, in any order. Has a thread of its own, which owns
+// the engine. What a device has in memory of its own is copied to pinned memory first, by a copy
+// stream that the thread waits for. File and memory of a job must stay, and the memory unchanged,
+// until the job is reported; what was enqueued to write that memory is done when it is submitted.
 //
-// Threads: one caller. Errors: once a write failed every later call of collect() or wait() throws
-// its IoError. Destruction drops what has not begun and waits for what is in flight.
+// Threads: one caller. Errors: once a write or a copy failed every later call of collect() or
+// wait() throws its error. Destruction drops what has not begun and waits for what is in flight.
 class BackgroundWriter {
  public:
-  explicit BackgroundWriter(std::unique_ptr<IoEngine> engine, TransferOptions options = {},
-                            Timeline* timeline = nullptr);
+  explicit BackgroundWriter(std::unique_ptr<IoEngine> engine, const WriterOptions& options = {});
   ~BackgroundWriter();
 
   void submit(const WriteJob& job);
@@ -58,10 +74,20 @@ class BackgroundWriter {
   };
   void serve();
   void start(const WriteJob& job);
+  void write(Running& running, int32_t index, const std::byte* data, std::byte* buffer);
+  void write_through_buffers(Running& running);
+  void copy_to_target(Running& running);
+  void wait_for_copies();
   void finish_run(Running& running, std::exception_ptr error);
   void rethrow() const;
 
   Timeline* const timeline_;
+  const int64_t run_bytes_;
+  // From a device with memory of its own; else null and empty.
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Event> copied_;
+  Buffer pinned_;
+  std::vector<std::byte*> free_;  // the thread's: runs of pinned_
   std::unique_ptr<IoEngine> engine_;
   std::optional<TransferQueue> queue_;  // the thread's
   mutable std::mutex mutex_;

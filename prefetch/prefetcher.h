@@ -53,8 +53,8 @@ struct FetchRequest {
   // Land one behind the other in the slot; must stay until the fetch is released. Empty: one piece
   // at `offset`.
   std::span<const FilePiece> pieces = {};
-  // Only for a device with memory of its own: pinned memory that holds the bytes already, so that
-  // nothing is read; it outlives the fetch.
+  // Only for a device with memory of its own: pinned memory that holds what the file would, from
+  // `offset` on, so that nothing is read; it outlives the fetch.
   const std::byte* source = nullptr;
   // Only for such a device: XXH3-64 of all bytes, compared on their way. Of others who waits can
   // compare the slot itself.

@@ -52,7 +52,11 @@ void Staging::add(Ticket& ticket) {
 
 void Staging::copy_from_memory(Ticket& ticket) {
   const int64_t from_ns = timeline_ != nullptr ? timeline_now_ns() : 0;
-  stream_->copy(ticket.slot(), ticket.request.source, ticket.request.bytes);
+  for (int64_t copied = 0; copied < ticket.request.bytes;) {
+    const FilePiece run = next_run(ticket, ticket.request.bytes);
+    stream_->copy(ticket.slot() + copied, ticket.request.source + run.offset, run.bytes);
+    copied += run.bytes;
+  }
   stream_->record(*ticket.ready_event());
   stream_->run_on_host([this, &ticket, from_ns] {
     note_copy(ticket, from_ns);

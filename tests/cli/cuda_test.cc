@@ -10,11 +10,13 @@ const std::string kModule = "device.module=" ZS_CUDA_MODULE;
 
 class CudaRunTest : public CliTest {
  protected:
-  std::vector<std::string> on_cuda(std::vector<std::string> more = {}) {
-    more.insert(more.end(),
-                {"--set", "device.type=cuda", "--set", kModule, "--set", "device.memory=64MiB",
-                 "--set", "batch.max_sequences=8", "--set", "batch.token_budget=32"});
-    return run_arguments(more);
+  std::vector<std::string> on_cuda(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> settings = {
+        "--set", "device.type=cuda",     "--set", kModule,
+        "--set", "device.memory=64MiB",  "--set", "batch.max_sequences=8",
+        "--set", "batch.token_budget=32"};
+    settings.insert(settings.end(), more.begin(), more.end());
+    return run_arguments(settings);
   }
 };
 
@@ -41,6 +43,35 @@ TEST_F(CudaRunTest, SameRowsAsOnTheProcessorFromEveryTier) {
   }
 }
 
+TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
+  write_rows(6, 40);
+  ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
+  const std::string expected = read("out.jsonl");
+  const auto with_kv = [&](const std::string& placement, const std::string& host_memory) {
+    return on_cuda({"--set", "job.resume=false", "--set", "kv_cache.placement=" + placement,
+                    "--set", "kv_cache.block_tokens=1", "--set", "device.memory=128MiB", "--set",
+                    "batch.max_sequences=4", "--set", "batch.token_budget=4", "--set",
+                    "host.memory=" + host_memory});
+  };
+  for (const std::string placement : {"host", "nvme", "{device: 20%, host: rest}"}) {
+    const CommandResult result = command(with_kv(placement, "256MiB"));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(read("out.jsonl"), expected) << placement;
+    const Json report = Json::parse(read("out.report.json"));
+    EXPECT_EQ(report["config"]["kv_cache"]["placement"], placement == "nvme" ? "nvme" : "host");
+    const Json& pools = report["memory"]["pools"];
+    EXPECT_GT(pools["kv slots"], 0);
+    EXPECT_GT(pools["kv tables"], 0);
+    const Json& host_pools = report["memory"]["host_pools"];
+    EXPECT_GT(host_pools["kv staging"], 0);
+    EXPECT_EQ(host_pools.value("kv cache", 0) > pools["kv cache"], placement != "nvme");
+  }
+  const CommandResult result = command(with_kv("host", "64KiB"));
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err,
+              testing::AllOf(HasSubstr("of keys and values"), HasSubstr("Raise host.memory")));
+}
+
 TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {
   write_rows(1);
   CommandResult result = command(run_arguments(
@@ -54,8 +85,9 @@ TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {
 
 TEST_F(CudaRunTest, WhatItCannotDoIsRefused) {
   write_rows(1);
-  for (const std::string setting : {"kv_cache.placement=nvme", "kv_cache.placement=host"})
-    expect_error(on_cuda({"--set", setting}), 2, "kv_cache.placement: on a cuda device");
+  expect_error(on_cuda({"--set", "kv_cache.placement={device: 1MiB, host: 1MiB, nvme: rest}"}), 2,
+               "kv_cache.placement: what a cuda device does not hold of keys and values rests in "
+               "host memory");
   expect_error(on_cuda({"--set", "weights.dtype=int8", "--set", "device.int8_activations=true"}), 2,
                "device.int8_activations: cuda devices");
 }

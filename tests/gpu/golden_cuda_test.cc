@@ -2,6 +2,8 @@
 // computes.
 #include <gmock/gmock.h>
 
+#include <random>
+
 #include "gpu/cuda_device.h"
 #include "gpu/cuda_kernels.h"
 #include "tests/cuda_emulator/emulator.h"
@@ -30,6 +32,21 @@ const Placement kSpread = {.kind = PlacementKind::kShares,
                            .host = Share{Share::Kind::kFraction, 0, 0.35},
                            .nvme = Share{}};
 
+// Blocks and slots so small that every pass brings most of its keys and values from there.
+RuntimeOptions with_kv(const Placement& placement, RuntimeOptions options) {
+  options.kv_placement = placement;
+  options.kv_slot_bytes = kTileBytes;
+  options.block_tokens = 2;
+  options.max_sequences = 3;
+  options.token_budget = 5;
+  options.workload = {.rows = 3,
+                      .mean_prompt_tokens = 20,
+                      .mean_new_tokens = 24,
+                      .longest_prompt_tokens = 40,
+                      .longest_row_tokens = 70};
+  return options;
+}
+
 // A golden model in a store, and a GPU to run it on.
 class GoldenOnCuda {
  public:
@@ -52,6 +69,12 @@ TEST_P(GoldenCuda, GreedyTextFromEveryTier) {
   GoldenOnCuda model(GetParam(), DType::kF32);
   for (const Placement& placement : {kDevice, kNvme, kSpread})
     expect_golden_text(model.subject(), cuda_options(placement), GetParam());
+}
+
+TEST_P(GoldenCuda, GreedyTextWithKeysAndValuesElsewhere) {
+  GoldenOnCuda model(GetParam(), DType::kF32);
+  for (const Placement& kv : {kHost, kNvme})
+    expect_golden_text(model.subject(), with_kv(kv, cuda_options(kSpread)), GetParam());
 }
 
 TEST_P(GoldenCuda, LogitsInFp32) {
@@ -124,6 +147,38 @@ TEST_F(CudaStreaming, PassesOnlyEnqueue) {
   EXPECT_EQ(cuda_emulator::counters().allocations, 0);
   EXPECT_EQ(cuda_emulator::counters().pageable_copies, 0);
 }
+
+// Keys and values on the device, in host memory and on disk, passes cut in many ways: the same
+// bits.
+class CudaKvTiers : public CudaStreaming, public testing::WithParamInterface<DType> {};
+
+TEST_P(CudaKvTiers, PlacementDoesNotShow) {
+  GoldenOnCuda model("llama3", GetParam());
+  const GoldenSubject subject = model.subject();
+  const auto vocab_size = static_cast<int32_t>(subject.store.config().vocab_size);
+  std::mt19937 random(5);
+  for (int round = 0; round < 3; ++round) {
+    const std::vector<GenerationRequest> requests = random_requests(random(), 8, vocab_size);
+    std::vector<std::vector<uint32_t>> expected;
+    for (const Placement& kv : {kDevice, kHost, kNvme}) {
+      RuntimeOptions options = with_kv(kv, cuda_options(kSpread));
+      options.kv_slot_bytes = kTileBytes << random() % 4;
+      options.block_tokens = 1 + static_cast<int32_t>(random() % 5);
+      options.max_sequences = 2 + static_cast<int32_t>(random() % 6);
+      options.token_budget = options.max_sequences + static_cast<int32_t>(random() % 6);
+      Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+      std::vector<std::vector<uint32_t>> results;
+      for (const GenerationResult& result : generate_all(generator, requests))
+        results.push_back(text_bits(result));
+      if (expected.empty()) expected = results;
+      EXPECT_EQ(generator.statistics().kv_bytes_read > 0, !kv.device);
+      EXPECT_EQ(results, expected) << "round " << round << ", tokens " << options.block_tokens;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, CudaKvTiers, testing::Values(DType::kF32, DType::kBF16),
+                         [](const auto& info) { return std::string(dtype_name(info.param)); });
 
 // Delays of every operation and another order of threads change nothing.
 TEST_F(CudaStreaming, SameTextInEveryOrderOfEvents) {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <random>
 
 #include "nvme/faulty_engine.h"
@@ -13,37 +12,6 @@
 
 namespace zerostream {
 namespace {
-
-std::vector<GenerationRequest> random_requests(uint64_t seed, int count, int32_t vocab_size) {
-  std::mt19937_64 random(seed);
-  std::vector<GenerationRequest> requests(count);
-  for (GenerationRequest& request : requests) {
-    request.prompt_tokens.resize(1 + random() % 30);
-    for (int32_t& token : request.prompt_tokens)
-      token = static_cast<int32_t>(random() % vocab_size);
-    request.max_new_tokens = static_cast<int32_t>(1 + random() % 12);
-    request.seed = random();
-    request.sampling.temperature = random() % 2 ? 0.0f : 0.8f;
-    request.sampling.logprobs = 3;
-  }
-  return requests;
-}
-
-// Tokens and the bits of all their log-probabilities.
-std::vector<uint32_t> bits(const GenerationResult& result) {
-  std::vector<uint32_t> all(result.token_ids.begin(), result.token_ids.end());
-  for (const TokenScore& score : result.scores) {
-    uint32_t pattern;
-    std::memcpy(&pattern, &score.chosen.logprob, 4);
-    all.push_back(pattern);
-    for (const TokenLogprob& top : score.top) {
-      std::memcpy(&pattern, &top.logprob, 4);
-      all.push_back(static_cast<uint32_t>(top.token));
-      all.push_back(pattern);
-    }
-  }
-  return all;
-}
 
 class GeneratorInvariance : public testing::TestWithParam<DType> {};
 
@@ -59,7 +27,7 @@ TEST_P(GeneratorInvariance, RowsDoNotDependOnAnythingElse) {
     alone.max_sequences = 1;
     Generator generator(model.store(), model.device(), model.kernels(), nullptr, alone);
     for (const GenerationResult& result : generate_all(generator, requests))
-      expected.push_back(bits(result));
+      expected.push_back(text_bits(result));
   }
   std::mt19937 random(4);
   for (int round = 0; round < 12; ++round) {
@@ -80,7 +48,7 @@ TEST_P(GeneratorInvariance, RowsDoNotDependOnAnythingElse) {
     Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
     const std::vector<GenerationResult> results = generate_all(generator, shuffled);
     for (size_t i = 0; i < order.size(); ++i)
-      EXPECT_EQ(bits(results[i]), expected[order[i]]) << "round " << round;
+      EXPECT_EQ(text_bits(results[i]), expected[order[i]]) << "round " << round;
   }
 }
 
@@ -124,7 +92,7 @@ TEST_P(GeneratorInvariance, KvMemoryDoesNotShowInTheText) {
   {
     Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
     for (const GenerationResult& result : generate_all(generator, requests))
-      expected.push_back(bits(result));
+      expected.push_back(text_bits(result));
     EXPECT_EQ(generator.statistics().paused_rows, 0);
     EXPECT_EQ(generator.statistics().reused_tokens, 0);
   }
@@ -139,7 +107,7 @@ TEST_P(GeneratorInvariance, KvMemoryDoesNotShowInTheText) {
         Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
         const std::vector<GenerationResult> results = generate_all(generator, requests);
         for (size_t i = 0; i < results.size(); ++i)
-          EXPECT_EQ(bits(results[i]), expected[i])
+          EXPECT_EQ(text_bits(results[i]), expected[i])
               << "row " << i << (share ? ", shared" : "") << (tight ? ", tight" : "")
               << ", blocks of " << block_tokens;
         EXPECT_EQ(generator.statistics().paused_rows > 0, tight);
@@ -159,7 +127,7 @@ TEST_P(GeneratorInvariance, PlacementDoesNotShowInTheText) {
       Generator generator(model.store(), model.device(), model.kernels(), nullptr,
                           tiny_options(PlacementKind::kHost));
       for (const GenerationResult& result : generate_all(generator, requests))
-        expected.push_back(bits(result));
+        expected.push_back(text_bits(result));
     }
     for (int variant = 0; variant < 4; ++variant) {
       RuntimeOptions options = tiny_options();
@@ -181,7 +149,8 @@ TEST_P(GeneratorInvariance, PlacementDoesNotShowInTheText) {
       Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
       const std::vector<GenerationResult> results = generate_all(generator, requests);
       for (size_t i = 0; i < results.size(); ++i)
-        EXPECT_EQ(bits(results[i]), expected[i]) << "round " << round << " variant " << variant;
+        EXPECT_EQ(text_bits(results[i]), expected[i])
+            << "round " << round << " variant " << variant;
     }
   }
 }
@@ -207,7 +176,7 @@ TEST_P(GeneratorInvariance, KeysAndValuesComeBackFromStorage) {
     Generator generator(model.store(), model.device(), model.kernels(), nullptr, options);
     std::vector<std::vector<uint32_t>> all;
     for (const GenerationResult& result : generate_all(generator, requests))
-      all.push_back(bits(result));
+      all.push_back(text_bits(result));
     *statistics = generator.statistics();
     return all;
   };
@@ -231,7 +200,7 @@ TEST(Generator, ThreadsDoNotChangeTheResult) {
     Generator generator(model.store(), model.device(), model.kernels(), nullptr, tiny_options());
     std::vector<std::vector<uint32_t>> all;
     for (const GenerationResult& result : generate_all(generator, random_requests(5, 6, 90)))
-      all.push_back(bits(result));
+      all.push_back(text_bits(result));
     if (first.empty()) first = all;
     EXPECT_EQ(all, first) << threads << " threads";
   }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <random>
 
 #include "base/require.h"
 #include "model/checkpoint.h"
@@ -107,6 +108,36 @@ std::vector<GenerationResult> generate_all(Generator& generator,
   client.on_result = [&](GenerationResult result) { results[result.handle] = std::move(result); };
   generator.run(client, std::atomic<bool>(false));
   return results;
+}
+
+std::vector<GenerationRequest> random_requests(uint64_t seed, int count, int32_t vocab_size) {
+  std::mt19937_64 random(seed);
+  std::vector<GenerationRequest> requests(count);
+  for (GenerationRequest& request : requests) {
+    request.prompt_tokens.resize(1 + random() % 30);
+    for (int32_t& token : request.prompt_tokens)
+      token = static_cast<int32_t>(random() % vocab_size);
+    request.max_new_tokens = static_cast<int32_t>(1 + random() % 12);
+    request.seed = random();
+    request.sampling.temperature = random() % 2 ? 0.0f : 0.8f;
+    request.sampling.logprobs = 3;
+  }
+  return requests;
+}
+
+std::vector<uint32_t> text_bits(const GenerationResult& result) {
+  std::vector<uint32_t> all(result.token_ids.begin(), result.token_ids.end());
+  for (const TokenScore& score : result.scores) {
+    uint32_t pattern;
+    std::memcpy(&pattern, &score.chosen.logprob, 4);
+    all.push_back(pattern);
+    for (const TokenLogprob& top : score.top) {
+      std::memcpy(&pattern, &top.logprob, 4);
+      all.push_back(static_cast<uint32_t>(top.token));
+      all.push_back(pattern);
+    }
+  }
+  return all;
 }
 
 std::vector<float> compute_logits(ModelRuntime& runtime, Device& device,

@@ -64,6 +64,11 @@ RuntimeOptions tiny_options(PlacementKind placement = PlacementKind::kNvme);
 std::vector<GenerationResult> generate_all(Generator& generator,
                                            std::vector<GenerationRequest> requests);
 
+// Prompts of up to 30 tokens, greedy and not, with log-probabilities.
+std::vector<GenerationRequest> random_requests(uint64_t seed, int count, int32_t vocab_size);
+// Tokens and the bits of all their log-probabilities.
+std::vector<uint32_t> text_bits(const GenerationResult& result);
+
 // Raw logits [logit rows of the batch, vocab_size] of one row's tokens from the start, in chunks of
 // at most `chunk` tokens; logits are wanted at `positions`. `device`: the runtime's.
 std::vector<float> compute_logits(ModelRuntime& runtime, Device& device,

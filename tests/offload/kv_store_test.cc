@@ -112,7 +112,7 @@ class KvStoreTest : public testing::Test {
         const int next = layer * parts + part + KvStore::kFetchDepth;
         if (next < parts * kLayers) kv_->fetch(next / parts, next % parts);
         KvStore::Unit unit;
-        kv_->wait(layer, part, unit);
+        kv_->wait(layer, part, *stream_, unit);
         check(layer, unit.sequences, first);
         first += unit.sequences.size();
         kv_->release(unit.ticket);
@@ -128,6 +128,7 @@ class KvStoreTest : public testing::Test {
   static constexpr int32_t kMostTokens = 64;
   TempDir folder_;
   CpuDevice device_{{.threads = 1}};
+  const std::unique_ptr<Stream> stream_ = device_.make_copy_stream();
   std::unique_ptr<KvBlocks> blocks_;
   std::unique_ptr<KvStore> kv_;
   std::vector<Row*> in_pass_;
