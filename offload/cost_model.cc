@@ -103,6 +103,13 @@ double CostModel::download_seconds(int64_t bytes) const {
   return profile_.link ? static_cast<double>(bytes) / profile_.link->from_device.median : 0;
 }
 
+double CostModel::upload_delay_seconds(int64_t downloaded_bytes) const {
+  if (!profile_.link || profile_.link->both_ways.median == 0) return 0;
+  const double alone = profile_.link->to_device.median;
+  const double meanwhile = profile_.link->both_ways.median - profile_.link->from_device.median;
+  return download_seconds(downloaded_bytes) * (1 - std::clamp(meanwhile / alone, 0.0, 1.0));
+}
+
 double CostModel::gather_seconds(int64_t bytes) const {
   if (options_.ranks == 1 || !profile_.peer_link) return 0;
   const double received = static_cast<double>(bytes) * (options_.ranks - 1) / options_.ranks;

@@ -46,6 +46,9 @@ class CostModel {
   // To the device and back; 0 where it shares the host's memory.
   double upload_seconds(int64_t bytes) const;
   double download_seconds(int64_t bytes) const;
+  // By how much uploads are late when as many bytes go down meanwhile; 0 where the profile does not
+  // say what the link gives both ways.
+  double upload_delay_seconds(int64_t downloaded_bytes) const;
   // All shares into every rank; 0 for one rank.
   double gather_seconds(int64_t bytes) const;
 

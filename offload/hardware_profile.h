@@ -63,11 +63,10 @@ struct HardwareProfile {
   };
   // Between host memory and a device of its own; absent on a CPU.
   struct Link {
-    Rate to_device;    // bytes/s, pinned, one device alone
-    Rate from_device;  // bytes/s
-    // For people; median 0: not known. Copies of memory that is not pinned, and bytes/s of both
-    // directions together while both copy at once.
-    Rate pageable_to_device = {}, pageable_from_device = {}, both_ways = {};
+    Rate to_device;       // bytes/s, pinned, one device alone
+    Rate from_device;     // bytes/s
+    Rate both_ways = {};  // bytes/s of both together while both copy; median 0: not known
+    Rate pageable_to_device = {}, pageable_from_device = {};  // not pinned; for people
     // Share of to_device that each of N devices keeps when all copy at once; index N - 1.
     std::vector<double> sharing;
   };

@@ -159,9 +159,9 @@ HardwareProfile::Link link(const Value& value) {
                       "both_ways", "sharing"});
   return {.to_device = rate(value.at("to_device")),
           .from_device = rate(value.at("from_device")),
+          .both_ways = optional_rate(value, "both_ways"),
           .pageable_to_device = optional_rate(value, "pageable_to_device"),
           .pageable_from_device = optional_rate(value, "pageable_from_device"),
-          .both_ways = optional_rate(value, "both_ways"),
           .sharing = sharing(value)};
 }
 
@@ -262,9 +262,10 @@ std::string storage_text(const HardwareProfile::Storage& storage) {
 std::string link_text(const HardwareProfile::Link& link) {
   return "link:\n  to_device: " + show(link.to_device) +
          "\n  from_device: " + show(link.from_device) + "\n" +
+         optional_text("both_ways", link.both_ways) +
          optional_text("pageable_to_device", link.pageable_to_device) +
          optional_text("pageable_from_device", link.pageable_from_device) +
-         optional_text("both_ways", link.both_ways) + sharing_text(link.sharing);
+         sharing_text(link.sharing);
 }
 
 std::string gemm_text(const GemmRates& rates) {

@@ -51,9 +51,9 @@ void probe_memory(const Backend& backend, const ProbeRounds& rounds, HardwarePro
   profile.compute.memory = {.bytes = backend.free_bytes, .read = copies.within};
   profile.link = HardwareProfile::Link{.to_device = copies.to_device,
                                        .from_device = copies.from_device,
+                                       .both_ways = copies.both_ways,
                                        .pageable_to_device = copies.pageable_to_device,
                                        .pageable_from_device = copies.pageable_from_device,
-                                       .both_ways = copies.both_ways,
                                        .sharing = {}};
 }
 

@@ -206,6 +206,7 @@ class Machine {
     const auto bytes = static_cast<int64_t>(layers * run_.kv_share *
                                             static_cast<double>(costs_.kv_written_bytes(shape)));
     const double down = download_.serve(host_, costs_.download_seconds(bytes));
+    upload_.free = std::max(upload_.free, host_) + costs_.upload_delay_seconds(bytes);
     if (run_.kv == Tier::kNvme) storage_.serve(down, costs_.write_seconds(bytes));
   }
 

@@ -73,6 +73,16 @@ TEST_F(CostModelTest, StorageAndLinkAreSharedAsTheProfileSays) {
   EXPECT_EQ(costs().upload_seconds(10e9), 0);
 }
 
+TEST_F(CostModelTest, UploadsWaitForDownloadsAsTheLinkSays) {
+  EXPECT_EQ(costs().upload_delay_seconds(10e9), 0);
+  profile_.link->both_ways.median = 20e9;  // as much as both alone
+  EXPECT_EQ(costs().upload_delay_seconds(10e9), 0);
+  profile_.link->both_ways.median = 12.5e9;
+  EXPECT_NEAR(costs().upload_delay_seconds(10e9), 0.75, kClose);
+  profile_.link->both_ways.median = 9e9;
+  EXPECT_NEAR(costs().upload_delay_seconds(10e9), 1, kClose);
+}
+
 TEST_F(CostModelTest, AttentionIsBoundByBytesOrByArithmetic) {
   const CostModel model = costs({.kv_dtype = DType::kF16});
   const PassShape decode = PassShape::decode(64, 1000);

@@ -215,6 +215,23 @@ TEST(Simulator, KeysAndValuesOnStorageShareItWithWeights) {
               0.01 * pass.busy.storage);
 }
 
+TEST(Simulator, WhatGoesDownTheLinkDelaysWhatComesUp) {
+  const ModelLayout layout = shape_layout("bench/mistral-7b-shape");
+  HardwareProfile profile = plain_cuda();
+  SimulatedRun run;
+  run.weights.assign(layout.segments.size(), Tier::kHost);
+  run.prefetch_depth = 4;
+  run.kv = Tier::kHost;
+  run.kv_share = 1;
+  run.kv_ring_bytes = int64_t{256} << 20;
+  const PassShape shape = PassShape::decode(64, 100);
+  const auto seconds = [&] { return Simulator(layout, profile, run).pass(shape).seconds; };
+  const double apart = seconds();
+  profile.link->both_ways.median = profile.link->to_device.median;
+  const double written = 64.0 * 32 * 4096 / 10e9;
+  EXPECT_NEAR(seconds(), apart + written, 0.1 * written);
+}
+
 TEST(Simulator, RefusesWhatTheProfileLacks) {
   std::mt19937 random(14);
   RandomCase made(random, false);
