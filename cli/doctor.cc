@@ -29,7 +29,7 @@ void doctor(bool json, const std::string& cuda_module) {
   const auto findings =
       examine_machine({std::filesystem::current_path().string(), cache}, cuda_module);
   if (json) {
-    std::cout << findings_json(findings).dump(2) << "\n";
+    std::cout << json_text(findings_json(findings), 2) << "\n";
     return;
   }
   for (const Finding& finding : findings) {

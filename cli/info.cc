@@ -137,7 +137,7 @@ void info(const InfoFlags& flags) {
     info = checkpoint_info(Checkpoint::open(flags.path));
   }
   if (flags.json) {
-    std::cout << info.dump(2) << "\n";
+    std::cout << json_text(info, 2) << "\n";
   } else {
     print_text(info, "");
   }

@@ -14,7 +14,7 @@ void add_plan(CLI::App& app, int& exit_code) {
   add_plan_flags(*command, *flags);
   command->callback([=, &exit_code] {
     const Json plan = plan_json(plan_as_asked(*flags, true));
-    std::cout << (flags->json ? plan.dump(2) + "\n" : plan_text(plan));
+    std::cout << (flags->json ? json_text(plan, 2) + "\n" : plan_text(plan));
     exit_code = 0;
   });
 }

@@ -33,7 +33,7 @@ int selftest(const SelftestFlags& flags) {
                       std::cerr << "zerostream: testing: " << what << "\n";
                     }});
   if (flags.json)
-    std::cout << selftest_json(result).dump(2) << "\n";
+    std::cout << json_text(selftest_json(result), 2) << "\n";
   else
     std::cout << selftest_text(result);
   return result.passed() ? 0 : static_cast<int>(ErrorCode::kDevice);

@@ -15,7 +15,7 @@ void add_simulate(CLI::App& app, int& exit_code) {
   command->get_option("--hardware")->required();
   command->callback([=, &exit_code] {
     const Json plan = plan_json(plan_as_asked(*flags, false));
-    std::cout << (flags->json ? plan.dump(2) + "\n" : simulation_text(plan));
+    std::cout << (flags->json ? json_text(plan, 2) + "\n" : simulation_text(plan));
     exit_code = 0;
   });
 }

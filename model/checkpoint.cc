@@ -103,10 +103,6 @@ DType dtype_of_storage(StorageType type) {
   return DType::kBF16;
 }
 
-std::string canonical_dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 }  // namespace
 
 struct Checkpoint::State {
@@ -172,7 +168,7 @@ std::string Checkpoint::fingerprint() const {
   Digest digest;
   const auto add = [&](const std::string& text) { digest.update(text + "\n"); };
   for (const Json* json : {&config(), &generation_config(), &tokenizer(), &tokenizer_config()})
-    add(canonical_dump(*json));
+    add(json_text(*json));
   for (const CheckpointTensor& tensor : tensors())
     add(tensor.name + " " + std::string(storage_type_name(tensor.type)) + " " +
         shape_text(tensor.shape) + " " + std::to_string(tensor.file) + " " +

@@ -14,7 +14,7 @@ bool is_positive(const Json& value) {
 }
 
 std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = json_text(value);
   if (text.size() > 80) text = text.substr(0, 77) + "...";
   return text;
 }

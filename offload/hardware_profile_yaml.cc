@@ -228,9 +228,7 @@ std::string show(const Rate& rate) {
 }
 
 // A string in quotes; JSON's are YAML's.
-std::string quoted(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string quoted(const std::string& text) { return json_text(Json(text)); }
 
 std::string memory_text(const HardwareProfile::Memory& memory) {
   return "{bytes: " + std::to_string(memory.bytes) + ", read: " + show(memory.read) + "}\n";

@@ -47,7 +47,7 @@ std::string escape_html(std::string_view text) {
 
 std::string script_json(const Json& json) {
   std::string script;
-  for (const char c : json.dump(-1, ' ', false, Json::error_handler_t::replace)) {
+  for (const char c : json_text(json)) {
     if (c == '<')
       script += "\\u003c";
     else

@@ -205,7 +205,7 @@ ResumeSummary JobState::prepare(const Json& settings, bool resume,
 void JobState::start_over(const Json& settings) {
   cut(output_, 0);
   cut(state_, 0);
-  write_line(state_, state_end_, Json{{kHeaderKey, 1}, {"settings", settings}}.dump());
+  write_line(state_, state_end_, json_text(Json{{kHeaderKey, 1}, {"settings", settings}}));
 }
 
 Json JobState::read_state(KnownLines& known) {
@@ -233,7 +233,7 @@ void JobState::check_settings(const Json& known, const Json& settings) const {
   std::string changes;
   const auto list = [&](const std::string& key) {
     const auto text = [&](const Json& from) {
-      return from.contains(key) ? from.at(key).dump() : std::string("none");
+      return from.contains(key) ? json_text(from.at(key)) : std::string("none");
     };
     if (text(before) != text(now))
       changes += (changes.empty() ? "" : ", ") + key.substr(1) + " was " + text(before) +

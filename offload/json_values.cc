@@ -101,7 +101,7 @@ size_t read_choice(const Json& value, std::span<const std::string_view> names) {
 
 std::string show_value(const Json& value) {
   constexpr size_t kMost = 60;
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string text = json_text(value);
   if (text.size() > kMost) {
     text.resize(kMost);
     while (!text.empty() && (text.back() & 0x80)) text.pop_back();

@@ -62,7 +62,7 @@ std::string manifest_text(const Manifest& manifest, const Checkpoint& checkpoint
   for (const auto& [name, text] : files) {
     json["files"][std::string(name)] = digest_to_hex(digest_of(text));
   }
-  return text_of(json, 1, checkpoint);
+  return json_text(json, 1) + "\n";  // names files of the source
 }
 
 void refuse_foreign_folder(const std::string& folder) {

@@ -38,13 +38,13 @@ Json memory_json(const ReportFacts& facts) {
 
 // Indented for people, but the long lists of numbers, which are for programs.
 std::string report_text(const Json& report) {
-  if (!report.is_object() || report.empty()) return report.dump() + "\n";
+  if (!report.is_object() || report.empty()) return json_text(report) + "\n";
   std::string lines;
   for (const auto& [key, value] : report.items()) {
     const int indent = key == "history" || key == "timeline" ? -1 : 2;
     lines += lines.empty() ? "{\n  " : ",\n  ";
-    lines += Json(key).dump(-1, ' ', false, Json::error_handler_t::replace) + ": ";
-    for (const char c : value.dump(indent, ' ', false, Json::error_handler_t::replace))
+    lines += json_text(Json(key)) + ": ";
+    for (const char c : json_text(value, indent))
       lines += c == '\n' ? std::string("\n  ") : std::string(1, c);
   }
   return lines + "\n}\n";

@@ -220,7 +220,7 @@ std::string config_value(const std::string& key, const Json& value) {
   const bool size = key == "memory" || key == "block_size";
   if (size && value.is_number()) return bytes_text(value.get<double>());
   if (value.is_string()) return value.get<std::string>();
-  return value.is_null() ? "none" : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return value.is_null() ? "none" : json_text(value);
 }
 
 std::string config_section(const Values& v) {

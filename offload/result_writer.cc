@@ -94,7 +94,7 @@ std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
                      {"completion_tokens", result.token_ids.size()}};
     if (!result.scores.empty()) json["logprobs"] = scores_json(result.scores);
   }
-  return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+  return json_text(json);
 }
 
 LineSink descriptor_sink(int fd, std::string name) {

@@ -24,9 +24,7 @@ std::string microseconds(int64_t ns) {
   return text;
 }
 
-std::string json_text(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string in_quotes(std::string_view text) { return json_text(Json(text)); }
 
 }  // namespace
 
@@ -59,8 +57,8 @@ void TraceFile::write_span(const TimelineSpan& span) {
   const int thread = 1 + static_cast<int>(span.track) * TrackLanes::kMaxLanes + lane;
   if (named_.insert(thread).second) name_thread(span, lane, thread);
   const std::string_view name = span.name[0] != 0 ? span.name : track_name(span.track);
-  stream_ << ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":" << thread << ",\"name\":" << json_text(name)
-          << ",\"cat\":" << json_text(track_name(span.track))
+  stream_ << ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":" << thread << ",\"name\":" << in_quotes(name)
+          << ",\"cat\":" << in_quotes(track_name(span.track))
           << ",\"ts\":" << microseconds(span.begin_ns - options_.origin_ns)
           << ",\"dur\":" << microseconds(span.end_ns - span.begin_ns) << '}';
   ++spans_;
@@ -73,7 +71,7 @@ void TraceFile::name_thread(const TimelineSpan& span, int lane, int thread) {
     stream_ << ",\n{\"ph\":\"M\",\"pid\":1,\"tid\":" << thread << ",\"name\":\"" << what
             << "\",\"args\":{" << value << "}}";
   };
-  about("thread_name", "\"name\":" + json_text(name));
+  about("thread_name", "\"name\":" + in_quotes(name));
   about("thread_sort_index", "\"sort_index\":" + std::to_string(thread));
 }
 

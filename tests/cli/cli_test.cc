@@ -258,6 +258,29 @@ TEST_F(CliTest, DoctorSpeaksJson) {
   EXPECT_THAT(command({"doctor"}).out, HasSubstr("io_uring"));
 }
 
+TEST_F(CliTest, FileNamesMayBeNoUtf8) {
+  const std::string folder = "mod\xE9le";
+  std::filesystem::copy(kModel, folder_.file(folder), std::filesystem::copy_options::recursive);
+  const std::string output = folder + "/out.jsonl";
+  write_rows(2);
+  for (const char* rows : {"computed", "kept"}) {
+    const CommandResult run =
+        command({"run", "--model", folder, "--input", "in.jsonl", "--output", output});
+    EXPECT_EQ(run.exit_code, 0) << rows << ": " << run.err;
+    EXPECT_EQ(parse_lines(read(output)).size(), 2u);
+    EXPECT_NO_THROW(Json::parse(read(folder + "/out.report.json")));
+  }
+  EXPECT_EQ(command({"pack", folder, "-o", folder + "/store"}).exit_code, 0);
+  for (const std::vector<std::string>& about :
+       {std::vector<std::string>{"info", folder + "/store", "--json"},
+        {"info", folder, "--json"},
+        {"selftest", "--directory", folder, "--json"}}) {
+    const CommandResult result = command(about);
+    EXPECT_EQ(result.exit_code, 0) << about[0] << ": " << result.err;
+    EXPECT_NO_THROW(Json::parse(result.out)) << about[0];
+  }
+}
+
 TEST_F(CliTest, TraceAndReportPage) {
   write_rows(3);
   ASSERT_EQ(command(run_arguments({"--set", "job.trace=t.json", "--set", "weights.placement=nvme"}))
