@@ -16,7 +16,7 @@ BackgroundWriter::BackgroundWriter(std::unique_ptr<IoEngine> engine, const Write
     stream_ = options.device->make_copy_stream();
     copied_ = options.device->make_event();
     pinned_ = options.device->allocate_pinned(options.pinned_bytes);
-    for (int64_t at = 0; at + run_bytes_ <= pinned_.size(); at += run_bytes_)
+    for (int64_t at = 0; run_bytes_ > 0 && at + run_bytes_ <= pinned_.size(); at += run_bytes_)
       free_.push_back(pinned_.data() + at);
   }
   thread_ = std::thread([this] { serve(); });

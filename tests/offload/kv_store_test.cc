@@ -10,6 +10,7 @@
 #include "cpu/cpu_device.h"
 #include "nvme/faulty_engine.h"
 #include "offload/schedule.h"
+#include "tests/support/separate_memory_device.h"
 #include "tests/support/temp_dir.h"
 #include "zerostream/error.h"
 
@@ -27,9 +28,19 @@ ModelConfig small_config() {
   return config;
 }
 
+// Where blocks rest that memory does not hold.
+enum class Elsewhere : uint8_t { kStorage, kStorageBesideADevice, kHostBesideADevice };
+
 // Rows whose "keys and values" are marks of row, layer and position, kept as a wave keeps them.
-class KvStoreTest : public testing::Test {
+class KvStoreTest : public testing::TestWithParam<Elsewhere> {
  protected:
+  KvStoreTest() {
+    if (GetParam() == Elsewhere::kStorage)
+      device_ = std::make_unique<CpuDevice>(CpuDeviceOptions{.threads = 1});
+    else
+      device_ = std::make_unique<SeparateMemoryDevice>();
+    stream_ = device_->make_compute_stream();
+  }
   struct Row {
     uint32_t id = 0;
     int32_t computed = 0;
@@ -46,9 +57,13 @@ class KvStoreTest : public testing::Test {
     options.new_blocks = new_blocks;
     options.ring_bytes =
         KvStore::ring_bytes(small_config(), DType::kF32, kBlockTokens, kMostTokens, 1);
+    options.on_host = GetParam() == Elsewhere::kHostBesideADevice;
+    options.table_bytes = KvStore::table_bytes(8, kMostTokens, kBlockTokens);
+    options.write_pinned_bytes = 2 * kTileBytes;  // of a block's three layers
+    options.prefetch.pinned_bytes = 4 * kTileBytes;
     options.directory = folder_.path();
     options.make_engine = std::move(engine);
-    kv_ = std::make_unique<KvStore>(small_config(), *blocks_, options, device_);
+    kv_ = std::make_unique<KvStore>(small_config(), *blocks_, options, *device_);
   }
 
   static uint32_t mark(const Row& row, int32_t layer, int32_t position) {
@@ -113,6 +128,7 @@ class KvStoreTest : public testing::Test {
         if (next < parts * kLayers) kv_->fetch(next / parts, next % parts);
         KvStore::Unit unit;
         kv_->wait(layer, part, *stream_, unit);
+        stream_->synchronize();
         check(layer, unit.sequences, first);
         first += unit.sequences.size();
         kv_->release(unit.ticket);
@@ -127,15 +143,15 @@ class KvStoreTest : public testing::Test {
 
   static constexpr int32_t kMostTokens = 64;
   TempDir folder_;
-  CpuDevice device_{{.threads = 1}};
-  const std::unique_ptr<Stream> stream_ = device_.make_copy_stream();
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
   std::unique_ptr<KvBlocks> blocks_;
   std::unique_ptr<KvStore> kv_;
   std::vector<Row*> in_pass_;
   int32_t most_parts_ = 0;
 };
 
-TEST_F(KvStoreTest, EverythingInMemoryNeedsNoFile) {
+TEST_P(KvStoreTest, EverythingInMemoryNeedsNoFile) {
   make(40, 40, 10);
   std::vector<Row> rows = {{.id = 1}, {.id = 2}};
   for (const int32_t tokens : {9, 1, 1, 1, 4}) run_pass(rows, {tokens, 1});
@@ -143,7 +159,7 @@ TEST_F(KvStoreTest, EverythingInMemoryNeedsNoFile) {
   EXPECT_EQ(kv_->bytes_read() + kv_->bytes_written(), 0);
 }
 
-TEST_F(KvStoreTest, BlocksComeBackFromStorage) {
+TEST_P(KvStoreTest, BlocksComeBack) {
   make(64, 16, 8);
   std::vector<Row> rows = {{.id = 1}, {.id = 2}, {.id = 3}};
   for (int pass = 0; pass < 50; ++pass) run_pass(rows, {1, 1, 1});
@@ -153,7 +169,7 @@ TEST_F(KvStoreTest, BlocksComeBackFromStorage) {
 }
 
 // Rows come, grow by chunks of any size, and go; every attention finds what was written.
-TEST_F(KvStoreTest, RandomRowsFindTheirKeysAndValues) {
+TEST_P(KvStoreTest, RandomRowsFindTheirKeysAndValues) {
   std::mt19937 random(11);
   for (int round = 0; round < 12; ++round) {
     const int32_t most_rows = 2 + static_cast<int32_t>(random() % 6);
@@ -186,7 +202,8 @@ TEST_F(KvStoreTest, RandomRowsFindTheirKeysAndValues) {
   EXPECT_GT(most_parts_, 1);
 }
 
-TEST_F(KvStoreTest, FailedTransfersAreErrors) {
+TEST_P(KvStoreTest, FailedTransfersAreErrors) {
+  if (GetParam() == Elsewhere::kHostBesideADevice) GTEST_SKIP() << "nothing is read or written";
   for (uint64_t seed = 0; seed < 8; ++seed) {
     make(64, 16, 8, [seed] {
       return make_faulty_engine(make_io_engine(IoEngineKind::kThreads, 4, nullptr),
@@ -200,6 +217,16 @@ TEST_F(KvStoreTest, FailedTransfersAreErrors) {
         IoError);
   }
 }
+
+std::string name_of(const testing::TestParamInfo<Elsewhere>& info) {
+  if (info.param == Elsewhere::kStorage) return "Storage";
+  return info.param == Elsewhere::kHostBesideADevice ? "HostBesideADevice" : "StorageBesideADevice";
+}
+
+INSTANTIATE_TEST_SUITE_P(Elsewhere, KvStoreTest,
+                         testing::Values(Elsewhere::kStorage, Elsewhere::kStorageBesideADevice,
+                                         Elsewhere::kHostBesideADevice),
+                         name_of);
 
 }  // namespace
 }  // namespace zerostream

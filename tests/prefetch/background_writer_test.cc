@@ -5,6 +5,7 @@
 
 #include "nvme/deadline_engine.h"
 #include "nvme/faulty_engine.h"
+#include "tests/support/separate_memory_device.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_bytes.h"
 #include "zerostream/error.h"
@@ -30,6 +31,11 @@ class BackgroundWriterTest : public testing::Test {
                    .bytes = kBlock,
                    .count = 3});
   }
+  // What submit() writes.
+  void expect_runs(const std::string& written) const {
+    for (int64_t i = 0; i < 3; ++i)
+      EXPECT_EQ(written.substr(2 * i * kBlock, kBlock), bytes_.substr(i * kBlock, kBlock));
+  }
   static void wait_for_all(BackgroundWriter& writer, std::vector<int64_t>& tags) {
     while (writer.pending() > 0) {
       writer.wait();
@@ -50,9 +56,42 @@ TEST_F(BackgroundWriterTest, WritesEveryRunThroughFaults) {
   EXPECT_THAT(tags, testing::UnorderedElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
                                                   15, 16, 17, 18, 19));
   EXPECT_EQ(writer.bytes_written(), 20 * 3 * kBlock);
-  const std::string written = read_file(folder_.file("x"));
-  for (int64_t i = 0; i < 3; ++i)
-    EXPECT_EQ(written.substr(2 * i * kBlock, kBlock), bytes_.substr(i * kBlock, kBlock));
+  expect_runs(read_file(folder_.file("x")));
+}
+
+// However few buffers there are.
+TEST_F(BackgroundWriterTest, ADevicesOwnMemoryIsWrittenThroughBuffers) {
+  SeparateMemoryDevice device;
+  for (const int64_t buffers : {1, 2, 7}) {
+    BackgroundWriter writer(
+        engine({.short_probability = 0.3}),
+        {.device = &device, .pinned_bytes = buffers * kBlock, .run_bytes = kBlock});
+    std::vector<int64_t> tags;
+    for (int64_t tag = 0; tag < 5; ++tag) submit(writer, tag);
+    wait_for_all(writer, tags);
+    EXPECT_THAT(tags, testing::UnorderedElementsAre(0, 1, 2, 3, 4));
+    EXPECT_EQ(writer.bytes_written(), 5 * 3 * kBlock);
+    expect_runs(read_file(folder_.file("x")));
+  }
+}
+
+TEST_F(BackgroundWriterTest, ADevicesOwnMemoryIsWrittenToPinnedMemory) {
+  SeparateMemoryDevice device;
+  BackgroundWriter writer(engine({}), {.device = &device});
+  std::string target(6 * kBlock, 'x');
+  std::vector<int64_t> tags;
+  writer.submit({.tag = 3,
+                 .target = reinterpret_cast<std::byte*>(target.data()),
+                 .offset = kBlock,
+                 .offset_stride = 2 * kBlock,
+                 .data = reinterpret_cast<const std::byte*>(bytes_.data()),
+                 .data_stride = kBlock,
+                 .bytes = kBlock,
+                 .count = 3});
+  wait_for_all(writer, tags);
+  EXPECT_THAT(tags, testing::ElementsAre(3));
+  EXPECT_EQ(target.substr(0, kBlock), std::string(kBlock, 'x'));
+  expect_runs(target.substr(kBlock));
 }
 
 TEST_F(BackgroundWriterTest, AFullDiskIsAnErrorForAllThatFollow) {

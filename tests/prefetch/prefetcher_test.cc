@@ -17,6 +17,7 @@
 #include "nvme/null_engine.h"
 #include "nvme/throttled_engine.h"
 #include "tests/support/count_allocations.h"
+#include "tests/support/separate_memory_device.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_bytes.h"
 #include "zerostream/error.h"
@@ -28,13 +29,6 @@ using std::chrono::milliseconds;
 using testing::HasSubstr;
 
 constexpr int64_t kPage = 4096;
-
-// A device whose memory reads may not land in, though in truth they could.
-class SeparateMemoryDevice : public CpuDevice {
- public:
-  SeparateMemoryDevice() : CpuDevice({.threads = 1}) {}
-  bool shares_host_memory() const override { return false; }
-};
 
 struct Case {
   bool shares_memory;
@@ -179,15 +173,22 @@ TEST_P(PrefetcherTest, SegmentAsLargeAsTheRing) {
 }
 
 // A slow reader finds its bytes, and then its own marks, untouched while fetches go on around it.
-TEST_P(PrefetcherTest, PiecesOfAFileLandOneBehindTheOther) {
+TEST_P(PrefetcherTest, PiecesLandOneBehindTheOther) {
   PrefetcherOptions given = options(1, 16);
   Buffer ring = device_->allocate(given.ring_bytes);
   given.ring_memory = ring.data();
   prefetcher_ = std::make_unique<Prefetcher>(*device_, given, make_engine());
+  const Buffer pinned = device_->allocate_pinned(20 * kPage);
+  std::memcpy(pinned.data(), bytes_.data(), static_cast<size_t>(pinned.size()));
   const std::vector<FilePiece> pieces = {{3 * kPage, 2 * kPage}, {0, kPage}, {6 * kPage, kPage}};
-  for (int i = 0; i < 5; ++i) {
-    const FetchTicket ticket = prefetcher_->submit(
-        {.file = &file_, .offset = i * kPage, .bytes = 4 * kPage, .pieces = pieces});
+  for (int i = 0; i < 10; ++i) {
+    const bool in_memory = i % 2 == 1 && !device_->shares_host_memory();
+    const FetchTicket ticket =
+        prefetcher_->submit({.file = &file_,
+                             .offset = i * kPage,
+                             .bytes = 4 * kPage,
+                             .pieces = pieces,
+                             .source = in_memory ? pinned.data() + i * kPage : nullptr});
     std::byte* data = arrive(ticket);
     EXPECT_GE(data, ring.data());
     EXPECT_LE(data + 4 * kPage, ring.data() + ring.size());
