@@ -10,18 +10,7 @@ sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 [[ ! -f models/$file ]] || exit 0
 
-python=
-for candidate in python3 /usr/bin/python3; do
-  if "$candidate" -m pip --version >/dev/null 2>&1; then
-    python=$candidate
-    break
-  fi
-done
-if [[ -z $python ]]; then
-  scripts/install_deps.sh model
-  python=/usr/bin/python3
-fi
-
+python=$(scripts/python_with_pip.sh)
 mkdir -p models
 folder=$(mktemp -d models/.download.XXXXXX)
 trap 'rm -rf "$folder"' EXIT
