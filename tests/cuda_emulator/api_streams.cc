@@ -84,11 +84,16 @@ cudaError_t enqueue_copy(const Copy& copy, cudaMemcpyKind kind, cudaStream_t str
   return cudaSuccess;
 }
 
+thread_local int64_t own_synchronisations = 0;
+
 void count_synchronisation() {
+  ++own_synchronisations;
   Runtime::get().count([](auto& counters) { ++counters.host_synchronisations; });
 }
 
 }  // namespace
+
+int64_t cuda_emulator::own_host_synchronisations() { return own_synchronisations; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   if (const cudaError_t error = Runtime::get().enter("cudaStreamCreateWithFlags")) return error;

@@ -45,6 +45,8 @@ struct Counters {
 void reset(const Options& options = {});
 
 Counters counters();
+// Calls of this thread that blocked it on the device, since it began.
+int64_t own_host_synchronisations();
 uint64_t allocated_bytes();
 std::string last_failure();
 

@@ -6,6 +6,7 @@
 
 #include "gpu/cuda_device.h"
 #include "gpu/cuda_kernels.h"
+#include "nvme/faulty_engine.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/offload/golden_case.h"
 #include "zerostream/error.h"
@@ -114,38 +115,44 @@ TEST_F(CudaStreaming, EveryTierHoldsItsShare) {
   EXPECT_LT(statistics.resident_bytes + statistics.host_bytes, statistics.weights_bytes);
 }
 
-// What the plan promises of both memories holds, and nothing is allocated, no host thread waits for
-// the device, but once for each pass, and no copy is of pageable memory.
+// What the plan promises of the device's memory holds, and nothing is allocated, the host waits for
+// the device but once for each pass (who writes keys and values elsewhere has a thread of its own),
+// and no copy is of pageable memory.
 TEST_F(CudaStreaming, PassesOnlyEnqueue) {
   GoldenOnCuda model("llama2", DType::kF32);
   const GoldenSubject subject = model.subject();
-  const auto before = static_cast<int64_t>(cuda_emulator::allocated_bytes());
-  const RuntimeOptions options = cuda_options(kSpread);
-  Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
-  int64_t planned = 0;
-  for (const PoolBytes& pool : generator.plan().pools) planned += pool.bytes;
-  constexpr int64_t kAlignments = 32 * 4096;  // of buffers
-  EXPECT_LE(static_cast<int64_t>(cuda_emulator::allocated_bytes()) - before,
-            planned - subject.device.scratch_bytes() + kAlignments);
-
   std::vector<GenerationRequest> requests(6);
   for (size_t i = 0; i < requests.size(); ++i) {
     requests[i].prompt_tokens = {1, static_cast<int32_t>(5 + i), 7};
-    requests[i].max_new_tokens = 4 + static_cast<int32_t>(i);
+    requests[i].max_new_tokens = 14 + static_cast<int32_t>(i);
     requests[i].sampling.repetition_penalty = 1.1f;
   }
-  generate_all(generator, requests);
-  cuda_emulator::reset({.forbid_pageable_copies = true});
-  const RunStatistics first = generator.statistics();
-  const std::vector<GenerationResult> results = generate_all(generator, requests);
-  for (const GenerationResult& result : results) EXPECT_EQ(result.reason, FinishReason::kLength);
-  const RunStatistics& statistics = generator.statistics();
-  const int64_t passes = statistics.decode_passes + statistics.prefill_passes -
-                         first.decode_passes - first.prefill_passes;
-  EXPECT_GT(passes, 8);
-  EXPECT_EQ(cuda_emulator::counters().host_synchronisations, passes);
-  EXPECT_EQ(cuda_emulator::counters().allocations, 0);
-  EXPECT_EQ(cuda_emulator::counters().pageable_copies, 0);
+  for (const Placement& kv : {kDevice, kHost, kNvme}) {
+    cuda_emulator::reset();
+    const auto before = static_cast<int64_t>(cuda_emulator::allocated_bytes());
+    Generator generator(subject.store, subject.device, subject.kernels, nullptr,
+                        with_kv(kv, cuda_options(kSpread)));
+    int64_t planned = 0;
+    for (const PoolBytes& pool : generator.plan().pools) planned += pool.bytes;
+    constexpr int64_t kAlignments = 32 * 4096;  // of buffers
+    EXPECT_LE(static_cast<int64_t>(cuda_emulator::allocated_bytes()) - before,
+              planned - subject.device.scratch_bytes() + kAlignments);
+
+    generate_all(generator, requests);
+    cuda_emulator::reset({.forbid_pageable_copies = true});
+    const int64_t waits = cuda_emulator::own_host_synchronisations();
+    const RunStatistics first = generator.statistics();
+    const std::vector<GenerationResult> results = generate_all(generator, requests);
+    for (const GenerationResult& result : results) EXPECT_EQ(result.reason, FinishReason::kLength);
+    const RunStatistics& statistics = generator.statistics();
+    const int64_t passes = statistics.decode_passes + statistics.prefill_passes -
+                           first.decode_passes - first.prefill_passes;
+    EXPECT_GT(passes, 8);
+    EXPECT_EQ(statistics.kv_bytes_read > 0, !kv.device);
+    EXPECT_EQ(cuda_emulator::own_host_synchronisations() - waits, passes);
+    EXPECT_EQ(cuda_emulator::counters().allocations, 0);
+    EXPECT_EQ(cuda_emulator::counters().pageable_copies, 0);
+  }
 }
 
 // Keys and values on the device, in host memory and on disk, passes cut in many ways: the same
@@ -188,6 +195,8 @@ TEST_F(CudaStreaming, SameTextInEveryOrderOfEvents) {
     RuntimeOptions options = cuda_options(kSpread);
     options.prefetch_depth = static_cast<int32_t>(seed);
     expect_golden_text(model.subject(), options, "qwen2");
+    for (const Placement& kv : {kHost, kNvme})
+      expect_golden_text(model.subject(), with_kv(kv, options), "qwen2");
   }
 }
 
@@ -199,6 +208,71 @@ TEST_F(CudaStreaming, SameTextOverASlowLink) {
   for (const int32_t depth : {0, 2}) {
     options.prefetch_depth = depth;
     expect_golden_text(model.subject(), options, "llama2");
+  }
+}
+
+// Attention waits for its keys and values, a slot for its last reader, and a block for its way out,
+// with more units than slots, over links that are slow or fast beside kernels.
+TEST_F(CudaStreaming, SameTextOverAnyLinkForKeysAndValues) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  const auto vocab_size = static_cast<int32_t>(subject.store.config().vocab_size);
+  std::vector<GenerationRequest> requests = random_requests(9, 6, vocab_size);
+  for (GenerationRequest& request : requests) {
+    request.prompt_tokens.resize(20, static_cast<int32_t>(&request - requests.data()));
+    request.max_new_tokens = 14;
+  }
+  const auto run = [&](const Placement& kv, int copy_delay_us) {
+    cuda_emulator::reset({.copy_delay_us = copy_delay_us});
+    RuntimeOptions options = with_kv(kv, cuda_options(kDevice));
+    options.block_tokens = 1;
+    options.max_sequences = 6;
+    options.token_budget = 12;
+    options.workload = {.rows = 6,
+                        .mean_prompt_tokens = 20,
+                        .mean_new_tokens = 14,
+                        .longest_prompt_tokens = 20,
+                        .longest_row_tokens = 34};
+    Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+    std::vector<std::vector<uint32_t>> results;
+    for (const GenerationResult& result : generate_all(generator, requests))
+      results.push_back(text_bits(result));
+    return results;
+  };
+  const std::vector<std::vector<uint32_t>> expected = run(kDevice, 0);
+  for (const Placement& kv : {kHost, kNvme})
+    for (const int copy_delay_us : {0, 1000}) EXPECT_EQ(run(kv, copy_delay_us), expected);
+}
+
+// Copies of keys and values to the host and back, and the disk between.
+TEST_F(CudaStreaming, AFailedWayOfKeysAndValuesEndsTheRun) {
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  std::vector<GenerationRequest> requests(3);
+  for (GenerationRequest& request : requests) {
+    request.prompt_tokens = {1, 2, 3};
+    request.max_new_tokens = 40;
+  }
+  for (const Placement& kv : {kHost, kNvme})
+    for (const int nth : {40, 41, 42, 43, 44, 45, 46, 47}) {
+      cuda_emulator::reset();
+      Generator generator(subject.store, subject.device, subject.kernels, nullptr,
+                          with_kv(kv, cuda_options(kDevice)));
+      cuda_emulator::fail_call("cudaMemcpyAsync", nth, cudaErrorUnknown);
+      EXPECT_THAT([&] { generate_all(generator, requests); },
+                  testing::ThrowsMessage<DeviceError>(testing::HasSubstr("cudaMemcpyAsync")))
+          << nth;
+    }
+  cuda_emulator::reset();
+  RuntimeOptions options = with_kv(kNvme, cuda_options(kDevice));
+  for (const int broken : {1, 2}) {  // engines: for loading weights, for writing, for reading
+    int made = 0;
+    options.make_engine = [&] {
+      return make_faulty_engine(make_io_engine(IoEngineKind::kThreads, 4, nullptr),
+                                {.broken_probability = made++ == broken ? 1.0 : 0.0});
+    };
+    Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+    EXPECT_THROW(generate_all(generator, requests), IoError) << broken;
   }
 }
 
@@ -238,6 +312,11 @@ TEST_F(CudaStreaming, PlansSayWhichMemoryIsShort) {
   options.device_memory = 100000;
   EXPECT_THAT([&] { ModelRuntime(subject.store, subject.device, subject.kernels, options); },
               testing::ThrowsMessage<InfeasibleError>(testing::HasSubstr("Raise device.memory")));
+  options = with_kv(kHost, cuda_options(kDevice));
+  options.host_memory = 20000;
+  EXPECT_THAT([&] { ModelRuntime(subject.store, subject.device, subject.kernels, options); },
+              testing::ThrowsMessage<InfeasibleError>(testing::AllOf(
+                  testing::HasSubstr("Raise host.memory"), testing::HasSubstr("keys and values"))));
   options = cuda_options(kHost);
   options.host_memory = 200000;
   EXPECT_THAT([&] { ModelRuntime(subject.store, subject.device, subject.kernels, options); },
