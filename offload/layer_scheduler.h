@@ -39,7 +39,8 @@ struct LayerSchedulerParts {
 // Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
 // for fetches; the compute stream runs behind it. A slot is released by a host task of the stream,
 // after its last reader. What kernels read of the pass goes to a device with memory of its own at
-// the begin, their results come back at the end.
+// the begin (tables of fetched keys and values: before their attention), results come back at the
+// end.
 //
 // Threads: one. Errors: run() throws the error of a fetch, a digest or the device; the scheduler is
 // unusable afterwards.
