@@ -11,6 +11,14 @@ namespace zerostream {
 
 enum class DType : uint8_t { kF32, kF16, kBF16, kI8, kI4, kU8, kI32, kI64 };
 
+// Of computation and of weights that were not quantised.
+constexpr bool is_float(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+// Of weights with a scale for each group.
+constexpr bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
+
 // Bits of one element.
 constexpr int64_t dtype_bits(DType dtype) {
   switch (dtype) {

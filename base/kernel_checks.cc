@@ -5,12 +5,6 @@
 namespace zerostream {
 namespace {
 
-bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
-
-bool is_float(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
 void check_view(const TensorView& view, std::string_view promise) {
   require(is_float(view.dtype) && view.rows >= 0 && view.cols > 0 &&
               (view.rows == 0 || view.data != nullptr) &&

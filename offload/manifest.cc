@@ -20,12 +20,6 @@ std::optional<Enum> from_name(const std::string& text, Enum last, Name name) {
   return std::nullopt;
 }
 
-bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
-
-bool is_float(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
 // An object of the manifest and where it is, for messages.
 struct Node {
   const Json& json;

@@ -43,7 +43,7 @@ void refuse_overflow(const PanelSource& source, DType dtype) {
   for (const SourceTensor& tensor : source.sources) {
     names += (names.empty() ? "" : " or ") + tensor.name;
   }
-  const bool quantised = dtype == DType::kI8 || dtype == DType::kI4;
+  const bool quantised = is_quantised(dtype);
   throw CheckpointError(names + " holds a number that is too large" +
                         (quantised ? ", or not finite," : "") + " for " +
                         std::string(dtype_name(dtype)) + "; pack with another dtype");

@@ -49,7 +49,7 @@ PackedWeight probe_weight(const WeightKind& kind, int64_t outputs, int64_t input
   weight.layout = kind.layout;
   weight.outputs = outputs;
   weight.inputs = inputs;
-  weight.group_size = kind.dtype == DType::kI8 || kind.dtype == DType::kI4 ? kGroupSize : 0;
+  weight.group_size = is_quantised(kind.dtype) ? kGroupSize : 0;
   return weight;
 }
 

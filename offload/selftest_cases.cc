@@ -57,8 +57,6 @@ KernelWork convert_work(KernelBench& bench, bool large) {
           result_of(bench, args.target), moved({args.source, args.target})};
 }
 
-bool is_quantised(DType dtype) { return dtype == DType::kI8 || dtype == DType::kI4; }
-
 KernelWork linear_work(KernelBench& bench, bool large, DType dtype, int64_t large_rows) {
   const int64_t rows = large ? large_rows : std::min<int64_t>(large_rows, 3);
   const int64_t outputs = large ? 4096 : 128, inputs = large ? 4096 : 256;
