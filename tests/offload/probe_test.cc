@@ -5,8 +5,11 @@
 
 #include <filesystem>
 
+#include "cpu/cpu_kernels.h"
 #include "offload/backend.h"
+#include "offload/probe_compute.h"
 #include "offload/probe_samples.h"
+#include "tests/support/separate_memory_device.h"
 #include "tests/support/temp_dir.h"
 #include "zerostream/error.h"
 
@@ -83,6 +86,20 @@ TEST_F(ProbeTest, AKeptProfileIsUsedUntilItIsOldOrDamaged) {
   write_file(kept_file(), "name: [");
   EXPECT_EQ(load().name, backend_.device->description());
   EXPECT_EQ(read_hardware_profile(kept_file()).name, backend_.device->description());
+}
+
+// With the sizes of a real device, where this processor is quick enough.
+TEST(ComputeProbeTest, ADeviceWithMemoryOfItsOwnIsMeasuredAsOne) {
+  SeparateMemoryDevice device;
+  CpuKernels kernels(device, 1);
+  ComputeProbe compute(device, kernels, 32, {.least = 1, .most = 1, .seconds = 0});
+  constexpr int64_t kRows[] = {1, 32};
+  const GemmRates rates = compute.gemm({.dtype = DType::kBF16}, kRows).value();
+  ASSERT_EQ(rates.points.size(), 2u);
+  EXPECT_GT(rates.seconds(32, 4096, 4096), rates.seconds(1, 4096, 4096));
+  EXPECT_GT(compute.attention(DType::kBF16).median, 0);
+  EXPECT_GT(compute.prompt_attention(DType::kBF16).median, 0);
+  EXPECT_GT(compute.launch_seconds(), 0);
 }
 
 TEST_F(ProbeTest, AFolderThatIsNotThereIsAnError) {
