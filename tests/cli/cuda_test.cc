@@ -10,13 +10,16 @@ const std::string kModule = "device.module=" ZS_CUDA_MODULE;
 
 class CudaRunTest : public CliTest {
  protected:
-  std::vector<std::string> on_cuda(const std::vector<std::string>& more = {}) {
+  static std::vector<std::string> cuda_settings(const std::vector<std::string>& more = {}) {
     std::vector<std::string> settings = {
         "--set", "device.type=cuda",     "--set", kModule,
         "--set", "device.memory=64MiB",  "--set", "batch.max_sequences=8",
         "--set", "batch.token_budget=32"};
     settings.insert(settings.end(), more.begin(), more.end());
-    return run_arguments(settings);
+    return settings;
+  }
+  std::vector<std::string> on_cuda(const std::vector<std::string>& more = {}) {
+    return run_arguments(cuda_settings(more));
   }
 };
 
@@ -43,18 +46,20 @@ TEST_F(CudaRunTest, SameRowsAsOnTheProcessorFromEveryTier) {
   }
 }
 
+// And `plan` says what memory the run then takes.
 TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
   write_rows(6, 40);
   ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
   const std::string expected = read("out.jsonl");
-  const auto with_kv = [&](const std::string& placement, const std::string& host_memory) {
-    return on_cuda({"--set", "job.resume=false", "--set", "kv_cache.placement=" + placement,
-                    "--set", "kv_cache.block_tokens=1", "--set", "device.memory=128MiB", "--set",
-                    "batch.max_sequences=4", "--set", "batch.token_budget=4", "--set",
-                    "host.memory=" + host_memory});
+  const auto settings = [&](const std::string& placement, const std::string& host_memory) {
+    return cuda_settings({"--set", "kv_cache.placement=" + placement, "--set",
+                          "kv_cache.block_tokens=1", "--set", "device.memory=128MiB", "--set",
+                          "batch.max_sequences=4", "--set", "batch.token_budget=4", "--set",
+                          "job.resume=false", "--set", "host.memory=" + host_memory});
   };
   for (const std::string placement : {"host", "nvme", "{device: 20%, host: rest}"}) {
-    const CommandResult result = command(with_kv(placement, "256MiB"));
+    const std::vector<std::string> given = settings(placement, "256MiB");
+    const CommandResult result = command(run_arguments(given));
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_EQ(read("out.jsonl"), expected) << placement;
     const Json report = Json::parse(read("out.report.json"));
@@ -65,8 +70,19 @@ TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
     const Json& host_pools = report["memory"]["host_pools"];
     EXPECT_GT(host_pools["kv staging"], 0);
     EXPECT_EQ(host_pools.value("kv cache", 0) > pools["kv cache"], placement != "nvme");
+
+    std::vector<std::string> plan = {
+        "plan", "--json", "--set", "model.path=" + kModel, "--set", "job.input=in.jsonl"};
+    plan.insert(plan.end(), given.begin(), given.end());
+    const CommandResult planned = command(plan);
+    ASSERT_EQ(planned.exit_code, 0) << planned.err;
+    const Json memory = Json::parse(planned.out)["memory"];
+    for (const auto& [name, bytes] : memory["device"]["pools"].items())
+      EXPECT_EQ(bytes, pools[name]) << placement << ": " << name;
+    for (const auto& [name, bytes] : memory["host"]["pools"].items())
+      EXPECT_EQ(bytes, host_pools[name]) << placement << ": " << name;
   }
-  const CommandResult result = command(with_kv("host", "64KiB"));
+  const CommandResult result = command(run_arguments(settings("host", "64KiB")));
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.err,
               testing::AllOf(HasSubstr("of keys and values"), HasSubstr("Raise host.memory")));
