@@ -129,8 +129,9 @@ void CudaStream::run_task(cudaStream_t, cudaError_t, void* data) {
   slot.busy.notify_all();
 }
 
+// What came before a call that was refused still runs.
 void CudaStream::synchronize() {
-  if (error_ == nullptr) check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   if (error_ == nullptr) return;
   wait_for_host_tasks();
   std::rethrow_exception(error_);
