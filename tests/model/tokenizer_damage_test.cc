@@ -215,7 +215,8 @@ TEST(DamagedTokenizer, PatternsAreSearchedWithinABudget) {
 
 TEST(DamagedTokenizer, RepeatsThatGiveNothingBackAreCounted) {
   const std::string text(1 << 20, 'a');
-  for (const char* pattern : {"a++b", "a*+b", "(?>a+)b", "(?>(?:a+))b", "(?>a{1,})b", "(?=a+)[ab]b"})
+  for (const char* pattern :
+       {"a++b", "a*+b", "(?>a+)b", "(?>(?:a+))b", "(?>a{1,})b", "(?=a+)[ab]b"})
     EXPECT_THROW(Regex(pattern, "file").find_all(text + "cb"), UsageError) << pattern;
   for (const char* pattern : {"a++", "(?>a+)", "(?=a+)a+", "a++b?", "[^\\s]++"})
     EXPECT_EQ(Regex(pattern, "file").find_all(text + " " + text + "b").size(), 2u) << pattern;
