@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 __thread uint3 threadIdx;
 __thread uint3 blockIdx;
@@ -41,11 +42,14 @@ BlockRunner::BlockRunner(dim3 grid, dim3 block, uint64_t seed, const std::functi
     const auto t = static_cast<uint32_t>(i);
     threads_[i].runner = this;
     threads_[i].index = {t % block.x, t / block.x % block.y, t / block.x / block.y};
-    threads_[i].fiber = std::make_unique<Fiber>(thread_main, &threads_[i]);
+    threads_[i].fiber = Fiber::take(thread_main, &threads_[i]);
   }
 }
 
-BlockRunner::~BlockRunner() { current_runner = nullptr; }
+BlockRunner::~BlockRunner() {
+  current_runner = nullptr;
+  for (Thread& thread : threads_) Fiber::give_back(std::move(thread.fiber));
+}
 
 BlockRunner& BlockRunner::current() {
   if (current_runner == nullptr) throw std::logic_error("device code runs outside of a kernel");
@@ -76,12 +80,9 @@ void BlockRunner::resume(int thread) {
 
 void BlockRunner::thread_main(void* self) {
   Thread& thread = *static_cast<Thread*>(self);
-  for (;;) {
-    thread.runner->kernel_();
-    thread.state = State::kReturned;
-    ++thread.runner->returned_;
-    thread.fiber->leave();
-  }
+  thread.runner->kernel_();
+  thread.state = State::kReturned;
+  ++thread.runner->returned_;
 }
 
 void BlockRunner::wait(State state, Place place) {

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "tests/cuda_emulator/sanitizers.h"
@@ -46,38 +47,34 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kStackBytes = kSanitized ? 256 << 10 : 64 << 10;
 
-// Stacks of fibers that are gone, for the next ones of the thread.
-class Stacks {
- public:
-  ~Stacks() {
-    for (std::byte* map : spare_) munmap(map, kStackBytes + kPageBytes);
-  }
-  std::byte* take() {
-    if (!spare_.empty()) {
-      std::byte* map = spare_.back();
-      spare_.pop_back();
-      return map;
-    }
-    void* map = mmap(nullptr, kStackBytes + kPageBytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (map == MAP_FAILED) throw std::bad_alloc();
-    mprotect(map, kPageBytes, PROT_NONE);
-    return static_cast<std::byte*>(map);
-  }
-  void give_back(std::byte* map) {
-    asan_allow(map, kStackBytes + kPageBytes);  // what lies here next is another fiber
-    spare_.push_back(map);
-  }
-
- private:
-  std::vector<std::byte*> spare_;
-};
-thread_local Stacks stacks;
+// Idle ones: to make one takes system calls, and ThreadSanitizer much longer.
+thread_local std::vector<std::unique_ptr<Fiber>> spare_fibers;
 
 }  // namespace
 
-Fiber::Fiber(void (*entry)(void*), void* argument) : entry_(entry), argument_(argument) {
-  map_ = stacks.take();
+std::unique_ptr<Fiber> Fiber::take(Entry entry, void* argument) {
+  std::unique_ptr<Fiber> fiber;
+  if (spare_fibers.empty()) {
+    fiber = std::make_unique<Fiber>();
+  } else {
+    fiber = std::move(spare_fibers.back());
+    spare_fibers.pop_back();
+  }
+  fiber->entry_ = entry;
+  fiber->argument_ = argument;
+  return fiber;
+}
+
+void Fiber::give_back(std::unique_ptr<Fiber> fiber) {
+  if (fiber->idle_) spare_fibers.push_back(std::move(fiber));
+}
+
+Fiber::Fiber() {
+  void* map = mmap(nullptr, kStackBytes + kPageBytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED) throw std::bad_alloc();
+  mprotect(map, kPageBytes, PROT_NONE);
+  map_ = static_cast<std::byte*>(map);
   void** top = reinterpret_cast<void**>(map_ + kPageBytes + kStackBytes) - 2;
   *--top = reinterpret_cast<void*>(&cuda_emulator_start);
   *--top = nullptr;                                 // rbp
@@ -90,7 +87,8 @@ Fiber::Fiber(void (*entry)(void*), void* argument) : entry_(entry), argument_(ar
 
 Fiber::~Fiber() {
   tsan_destroy_fiber(sanitizer_fiber_);
-  stacks.give_back(map_);
+  asan_allow(map_, kStackBytes + kPageBytes);  // what lies here next is something else
+  munmap(map_, kStackBytes + kPageBytes);
 }
 
 void Fiber::enter() {
@@ -112,7 +110,12 @@ void Fiber::leave() {
 
 void Fiber::start(Fiber* self) {
   asan_finish_switch(nullptr, &self->thread_stack_, &self->thread_stack_bytes_);
-  self->entry_(self->argument_);
+  for (;;) {
+    self->idle_ = false;
+    self->entry_(self->argument_);
+    self->idle_ = true;
+    self->leave();
+  }
 }
 
 }  // namespace cuda_emulator

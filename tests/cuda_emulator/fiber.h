@@ -2,21 +2,31 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 namespace cuda_emulator {
 
-// A stack of its own on which `entry(argument)` runs; entry must never return. A guard page lies
+// A stack of its own for calls of functions that can be left and entered again. A guard page lies
 // below the stack. What rests on the stack when the fiber goes is forgotten, not destroyed.
 //
 // Threads: the one that made it. Sanitizers are told of every switch.
 class Fiber {
  public:
-  Fiber(void (*entry)(void*), void* argument);
+  using Entry = void (*)(void*);
+
+  // One that is idle, with `entry` and `argument` for its next calls: a new one, or one that was
+  // given back by this thread.
+  static std::unique_ptr<Fiber> take(Entry entry, void* argument);
+  // To be taken again if it is idle, else destroyed.
+  static void give_back(std::unique_ptr<Fiber> fiber);
+
+  Fiber();
   ~Fiber();
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Called outside: runs the fiber until it calls leave().
+  // Called outside: goes on with the call that was left, or if there is none calls
+  // entry(argument). Returns when that leaves or returns.
   void enter();
   // Called inside: goes back to where enter() was called.
   void leave();
@@ -24,8 +34,9 @@ class Fiber {
  private:
   static void start(Fiber* self);
 
-  void (*const entry_)(void*);
-  void* const argument_;
+  Entry entry_ = nullptr;
+  void* argument_ = nullptr;
+  bool idle_ = true;
   std::byte* map_ = nullptr;
   void* inside_ = nullptr;   // stack pointer of the fiber while it rests
   void* outside_ = nullptr;  // stack pointer of the thread while the fiber runs
