@@ -48,6 +48,13 @@ class Checks:
                              capture_output=True, text=True)
         return json.loads(run.stdout) if run.stdout else {"passed": False, "problem": run.stderr.strip()}
 
+    def probe(self):
+        flags = ["--module", self.arguments.module] if self.arguments.module else []
+        profile = self.arguments.output + ".profile.yaml"
+        run = subprocess.run(self.command + ["probe", "--device", "cuda", "-o", profile] + flags,
+                             capture_output=True, text=True)
+        return {"passed": run.returncode == 0, "profile": profile, "problem": run.stderr.strip()}
+
     def run(self, name, rows, settings):
         files = {key: self.scratch / f"{name}.{key}" for key in ("in.jsonl", "out.jsonl", "report.json")}
         files["in.jsonl"].write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -85,17 +92,19 @@ class Checks:
         rows = [{"prompt_token_ids": [5 + i % 50] * 8, "max_tokens": self.arguments.new_tokens, "ignore_eos": True}
                 for i in range(self.arguments.rows)]
         results = []
-        for tier in ("host", "nvme"):
-            _, report, problem = self.run(f"streaming-{tier}", rows, [
-                f"model.path={store}", f"weights.placement={tier}", f"device.memory={self.arguments.device_memory}",
+        for tier, kv in (("host", "device"), ("nvme", "device"), ("host", "host"), ("nvme", "nvme")):
+            name = f"weights from {tier}, keys and values on {kv}"
+            _, report, problem = self.run(f"streaming-{tier}-{kv}", rows, [
+                f"model.path={store}", f"weights.placement={tier}", f"kv_cache.placement={kv}",
+                f"device.memory={self.arguments.device_memory}",
                 f"batch.max_sequences={self.arguments.rows}", f"batch.token_budget={max(self.arguments.rows, 64)}"])
             if report is None:
-                results.append({"tier": tier, "passed": False, "problem": problem})
+                results.append({"name": name, "passed": False, "problem": problem})
                 continue
             seconds = report["seconds"]["prefill"] + report["seconds"]["decode"]
             passes = report["passes"]["prefill"] + report["passes"]["decode"]
             streamed = report["weights"]["streamed_bytes_per_pass"] * passes
-            results.append({"tier": tier, "passed": report["rows"]["failed"] == 0,
+            results.append({"name": name, "passed": report["rows"]["failed"] == 0,
                             "gigabytes_per_second": streamed / seconds / 1e9,
                             "tokens_per_second": report["tokens_per_second"]["generated"],
                             "stall_share": report["stall_seconds"]["weights"] / seconds})
@@ -108,16 +117,17 @@ def table(result):
              f"| kernel tests | {'passed' if result['kernels']['passed'] else 'FAILED'}, "
              f"{result['kernels']['passed_tests']} of {result['kernels']['program']} |",
              f"| selftest | {'passed' if selftest['passed'] else 'FAILED'} |",
+             f"| profile of this machine | {result['probe']['profile'] if result['probe']['passed'] else 'FAILED'} |",
              f"| golden models | {'passed' if result['golden']['passed'] else 'FAILED'}, {result['golden']['models']} |"]
     lines += [f"| {name} | {rate / 1e9:.3g} GB/s |" for name, rate in selftest.get("bytes_per_second", {}).items()]
     pinned = selftest.get("bytes_per_second", {}).get("pinned to device", 0)
     for run in result["streaming"]:
         if run["passed"]:
             share = f", {100e9 * run['gigabytes_per_second'] / pinned:.0f} % of pinned copies" if pinned else ""
-            lines.append(f"| weights from {run['tier']} | {run['gigabytes_per_second']:.3g} GB/s{share}; "
+            lines.append(f"| {run['name']} | {run['gigabytes_per_second']:.3g} GB/s{share}; "
                          f"{run['tokens_per_second']:.3g} tokens/s |")
         else:
-            lines.append(f"| weights from {run['tier']} | FAILED: {run.get('problem', '')} |")
+            lines.append(f"| {run['name']} | FAILED: {run.get('problem', '')} |")
     return "\n".join(lines) + "\n"
 
 
@@ -127,7 +137,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="gpu_check-") as scratch:
         checks = Checks(arguments, scratch)
         result = {}
-        for name in ("kernels", "selftest", "golden", "streaming"):
+        for name in ("kernels", "selftest", "probe", "golden", "streaming"):
             print(f"gpu_check: {name}", file=sys.stderr)
             result[name] = getattr(checks, name)()
     result["seconds"] = time.time() - start
@@ -135,7 +145,7 @@ def main():
     text = table(result)
     pathlib.Path(arguments.output + ".md").write_text(text)
     print(text, end="")
-    parts = [result["kernels"], result["selftest"], result["golden"]] + result["streaming"]
+    parts = [result[name] for name in ("kernels", "selftest", "probe", "golden")] + result["streaming"]
     return 0 if all(part["passed"] for part in parts) else 6
 
 

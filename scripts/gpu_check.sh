@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks a build on this machine's GPU: kernels, selftest, golden models, a dummy model that streams.
-# Writes RESULT.json and RESULT.md. Needs no network; python3 and what the build needs at run time.
+# Checks a build on this machine's GPU: kernels, selftest, probe, golden models, a dummy model that streams.
+# Writes RESULT.json, RESULT.md and RESULT.profile.yaml, which plan and simulate read. Needs no network; python3 and what the build needs at run time.
 #
 #   scripts/gpu_check.sh [--build DIR] [--module FILE] [--model FOLDER] [--device-memory BYTES]
 #                        [--rows N] [--new-tokens N] [--scratch DIR] [-o RESULT]
