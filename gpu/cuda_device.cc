@@ -5,18 +5,27 @@
 #include "base/tensor.h"
 #include "gpu/cuda_error.h"
 #include "gpu/cuda_stream.h"
+#include "gpu/locked_memory.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
 
 constexpr int64_t kAlignment = kTileBytes;
+constexpr int kLeastMajor = 8;  // whose tensor cores know bf16
 
 std::string describe(const cudaDeviceProp& properties, int device) {
   std::string text = properties.name;
   text.append(", GPU ").append(std::to_string(device)).append(", compute capability ");
   text.append(std::to_string(properties.major)).append(".");
   return text.append(std::to_string(properties.minor));
+}
+
+// Empty: kernels run on it.
+std::string why_too_old(const cudaDeviceProp& properties, int device) {
+  if (properties.major >= kLeastMajor) return "";
+  std::string text = describe(properties, device);
+  return text.append(" is too old: kernels need ").append(std::to_string(kLeastMajor)).append(".0");
 }
 
 [[noreturn]] void throw_full(int64_t bytes, int device) {
@@ -37,8 +46,10 @@ int count_cuda_devices() {
 
 std::string why_no_cuda_device() {
   int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error == cudaSuccess && count > 0) return "";
+  cudaError_t error = cudaGetDeviceCount(&count);
+  cudaDeviceProp properties;
+  if (error == cudaSuccess && count > 0) error = cudaGetDeviceProperties(&properties, 0);
+  if (error == cudaSuccess && count > 0) return why_too_old(properties, 0);
   cudaGetLastError();
   const cudaError_t shown = error == cudaSuccess ? cudaErrorNoDevice : error;
   std::string text = cudaGetErrorName(shown);
@@ -53,6 +64,8 @@ CudaDevice::CudaDevice(int device) : device_(device) {
   cudaDeviceProp properties;
   check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties", device);
   description_ = describe(properties, device);
+  const std::string too_old = why_too_old(properties, device);
+  if (!too_old.empty()) throw DeviceError(too_old);
 }
 
 void CudaDevice::make_current() const {
@@ -82,16 +95,7 @@ Buffer CudaDevice::allocate(int64_t bytes) {
 Buffer CudaDevice::allocate_pinned(int64_t bytes) {
   if (bytes == 0) return {};
   make_current();
-  auto host = std::make_shared<Buffer>(allocate_host(bytes));
-  const cudaError_t error = cudaHostRegister(
-      host->data(), static_cast<size_t>(round_up(bytes, kAlignment)), cudaHostRegisterPortable);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    throw InfeasibleError("cannot lock " + std::to_string(bytes) +
-                          " bytes of host memory for GPU " + std::to_string(device_));
-  }
-  check_cuda(error, "cudaHostRegister", device_);
-  return {host->data(), bytes, [host](std::byte* data, int64_t) { cudaHostUnregister(data); }};
+  return lock_memory(allocate_host(bytes), device_);
 }
 
 std::unique_ptr<Stream> CudaDevice::make_compute_stream() {

@@ -10,14 +10,14 @@ namespace zerostream {
 
 // GPUs that can be used now; 0 without a driver.
 int count_cuda_devices();
-// Why there are none; empty where there are some.
+// Why the first cannot be used; empty where it can.
 std::string why_no_cuda_device();
 
 // Streams are CudaStreams, events CudaEvents. Streams never wait for each other but by events.
 class CudaDevice : public Device {
  public:
   // `device`: its number among count_cuda_devices(). Throws DeviceError if there is none such, or
-  // it cannot be used.
+  // it is too old.
   explicit CudaDevice(int device = 0);
 
   DeviceKind kind() const override { return DeviceKind::kCuda; }

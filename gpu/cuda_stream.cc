@@ -4,6 +4,7 @@
 
 #include "base/require.h"
 #include "gpu/cuda_error.h"
+#include "gpu/locked_memory.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
@@ -89,8 +90,14 @@ bool CudaStream::use_device() { return check(cudaSetDevice(device_), "cudaSetDev
 
 void CudaStream::copy(void* target, const void* source, int64_t bytes) {
   if (error_ != nullptr || bytes == 0 || !use_device()) return;
-  check(cudaMemcpyAsync(target, source, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_),
-        "cudaMemcpyAsync");
+  for (int64_t at = 0, part = 0; at < bytes; at += part) {
+    std::byte* to = static_cast<std::byte*>(target) + at;
+    const std::byte* from = static_cast<const std::byte*>(source) + at;
+    part = bytes_to_border(to, bytes_to_border(from, bytes - at));
+    if (!check(cudaMemcpyAsync(to, from, static_cast<size_t>(part), cudaMemcpyDefault, stream_),
+               "cudaMemcpyAsync"))
+      return;
+  }
 }
 
 void CudaStream::record(Event& event) { as_cuda_event(event).record(stream_, error_); }

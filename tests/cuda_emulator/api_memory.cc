@@ -65,7 +65,9 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (const cudaError_t error = Runtime::get().enter("cudaGetDeviceProperties")) return error;
   if (device != 0) return Runtime::get().refuse(cudaErrorInvalidDevice);
-  *properties = {"Emulated GPU", Runtime::get().options().memory_bytes, 8, 0, 2};
+  const cuda_emulator::Options options = Runtime::get().options();
+  *properties = {"Emulated GPU", options.memory_bytes, options.compute_capability / 10,
+                 options.compute_capability % 10, 2};
   return cudaSuccess;
 }
 
@@ -89,8 +91,9 @@ static cudaError_t allocate(const char* function, void** memory, size_t bytes, M
 }
 
 // Memory goes on a broken device too; only the answer differs.
-static cudaError_t release(void* memory, MemoryKind kind) {
+static cudaError_t release(const char* function, void* memory, MemoryKind kind) {
   Runtime& runtime = Runtime::get();
+  if (Runtime::get().refuse_in_callback(function)) return cudaErrorNotPermitted;
   const std::string wrong = runtime.memory().free(memory, kind);
   if (!wrong.empty()) return runtime.refuse(cudaErrorInvalidValue, wrong);
   return runtime.broken();
@@ -99,11 +102,13 @@ static cudaError_t release(void* memory, MemoryKind kind) {
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   return allocate("cudaMalloc", memory, bytes, MemoryKind::kDevice);
 }
-cudaError_t cudaFree(void* memory) { return release(memory, MemoryKind::kDevice); }
+cudaError_t cudaFree(void* memory) { return release("cudaFree", memory, MemoryKind::kDevice); }
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
   return allocate("cudaHostAlloc", memory, bytes, MemoryKind::kPinned);
 }
-cudaError_t cudaFreeHost(void* memory) { return release(memory, MemoryKind::kPinned); }
+cudaError_t cudaFreeHost(void* memory) {
+  return release("cudaFreeHost", memory, MemoryKind::kPinned);
+}
 
 cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned) {
   Runtime& runtime = Runtime::get();
@@ -118,6 +123,7 @@ cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned) {
 
 cudaError_t cudaHostUnregister(void* memory) {
   Runtime& runtime = Runtime::get();
+  if (Runtime::get().refuse_in_callback("cudaHostUnregister")) return cudaErrorNotPermitted;
   if (!runtime.memory().remove_registered(memory))
     return runtime.refuse(cudaErrorHostMemoryNotRegistered, "memory was not registered");
   return runtime.broken();

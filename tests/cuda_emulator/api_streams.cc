@@ -102,6 +102,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (Runtime::get().refuse_in_callback("cudaStreamDestroy")) return cudaErrorNotPermitted;
   delete stream;
   return Runtime::get().broken();
 }
@@ -148,6 +149,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  if (Runtime::get().refuse_in_callback("cudaEventDestroy")) return cudaErrorNotPermitted;
   delete event;
   return Runtime::get().broken();
 }

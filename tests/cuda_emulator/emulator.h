@@ -10,7 +10,9 @@
 // - Host threads fault on device memory where the processor has protection keys.
 // - Copies that leave their allocation, or whose kind does not fit their pointers, fail. So do
 //   asynchronous copies of pageable memory while forbid_pageable_copies is set.
-// - A CUDA call from a callback of a stream fails.
+// - A CUDA call from a callback of a stream breaks the device; callbacks run one at a time, so that
+//   who waits in one for another waits for ever.
+// - Registered memory must not overlap. Copies do not go from one registration to the next.
 // - What block.h lists fails the kernel; the device then refuses everything with
 //   cudaErrorLaunchFailure until reset, and last_failure() says why.
 #pragma once
@@ -24,11 +26,13 @@ namespace cuda_emulator {
 
 struct Options {
   int devices = 1;
+  int compute_capability = 80;
   uint64_t memory_bytes = uint64_t{1} << 30;
   uint64_t schedule_seed = 0;  // order of threads and blocks; 0: ascending
   int delay_us = 0;            // every operation of a stream waits for up to this long
   int copy_delay_us = 0;       // every copy of a stream takes this long, too
   bool forbid_pageable_copies = false;
+  bool serial_callbacks = true;  // false: streams do not wait for each other's
 };
 
 struct Counters {

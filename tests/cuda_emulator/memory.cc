@@ -82,6 +82,10 @@ std::string Memory::retire(const Allocation& allocation) {
 bool Memory::add_registered(void* memory, size_t bytes) {
   const std::lock_guard lock(mutex_);
   const auto begin = reinterpret_cast<uintptr_t>(memory);
+  const auto after = allocations_.lower_bound(begin);
+  if (after != allocations_.end() && after->first < begin + bytes) return false;
+  if (after != allocations_.begin() && std::prev(after)->second.range.holds(memory, 1))
+    return false;
   return allocations_.emplace(begin, Allocation{{begin, bytes, MemoryKind::kRegistered}}).second;
 }
 

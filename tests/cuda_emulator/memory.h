@@ -32,7 +32,7 @@ class Memory {
   // fine.
   std::string free(void* memory, MemoryKind kind);
 
-  // Host memory of others that counts as pinned. False: was known, or was not known.
+  // Host memory of others that counts as pinned. False: some of it was known, or it was not.
   bool add_registered(void* memory, size_t bytes);
   bool remove_registered(void* memory);
 

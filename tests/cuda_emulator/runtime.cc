@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "tests/cuda_emulator/block.h"
+#include "tests/cuda_emulator/sanitizers.h"
 
 namespace cuda_emulator {
 namespace {
@@ -19,12 +20,17 @@ Runtime& Runtime::get() {
 }
 
 cudaError_t Runtime::enter(const std::string& function) {
-  if (in_callback)
-    return refuse(cudaErrorNotPermitted, function + " is called from a callback of a stream");
+  if (refuse_in_callback(function)) return cudaErrorNotPermitted;
   if (options().devices == 0) return refuse(cudaErrorNoDevice);
   if (broken() != cudaSuccess) return refuse(broken());
   const cudaError_t planned = take_failure(function);
   return planned == cudaSuccess ? cudaSuccess : refuse(planned, function + " was to fail");
+}
+
+bool Runtime::refuse_in_callback(const std::string& function) {
+  if (!in_callback) return false;
+  broken_ = refuse(cudaErrorNotPermitted, function + " is called from a callback of a stream");
+  return true;
 }
 
 cudaError_t Runtime::refuse(cudaError_t error, const std::string& why) {
@@ -63,7 +69,11 @@ void Runtime::run_kernel(const cudaLaunchConfig_t& config, const std::function<v
   run([&] { run_grid(config.gridDim, config.blockDim, seed, kernel); });
 }
 
+// A driver may have one thread for them. With ThreadSanitizer they run beside each other, as they
+// may, too: the lock would hide their races.
 void Runtime::run_callback(const std::function<void()>& callback) {
+  std::unique_lock lock(callbacks_, std::defer_lock);
+  if (options().serial_callbacks && !kTsan) lock.lock();
   in_callback = true;
   callback();
   in_callback = false;

@@ -20,6 +20,8 @@ class Runtime {
 
   // What a call must do first. Not cudaSuccess: it does nothing and returns that.
   cudaError_t enter(const std::string& function);
+  // Breaks the device if this is a callback of a stream, and says whether it is.
+  bool refuse_in_callback(const std::string& function);
   // Notes what went wrong and returns `error`, which the thread's cudaGetLastError() gives too.
   cudaError_t refuse(cudaError_t error, const std::string& why = "");
   cudaError_t take_last_error(bool clear);
@@ -49,6 +51,7 @@ class Runtime {
  private:
   Memory memory_;
   std::atomic<cudaError_t> broken_{cudaSuccess};
+  std::mutex callbacks_;  // held while one runs
   mutable std::mutex mutex_;
   Options options_;
   Counters counters_;

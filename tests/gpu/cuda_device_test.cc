@@ -1,8 +1,13 @@
 #include "gpu/cuda_device.h"
 
 #include <gmock/gmock.h>
+#include <sys/mman.h>
 
+#include <cstring>
+
+#include "base/tensor.h"
 #include "gpu/cuda_stream.h"
+#include "gpu/locked_memory.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "tests/support/device_contract.h"
 
@@ -28,12 +33,15 @@ class CudaUnderTest : public DeviceUnderTest {
   CudaDevice device_;
 };
 
-std::unique_ptr<DeviceUnderTest> make_cuda() { return std::make_unique<CudaUnderTest>(); }
-std::unique_ptr<DeviceUnderTest> make_slow_cuda() {
-  cuda_emulator::reset({.delay_us = 300});
-  return make_cuda();
+// The tests hold streams by their host tasks.
+std::unique_ptr<DeviceUnderTest> make_cuda(int delay_us) {
+  cuda_emulator::reset({.delay_us = delay_us, .serial_callbacks = false});
+  return std::make_unique<CudaUnderTest>();
 }
-INSTANTIATE_TEST_SUITE_P(Cuda, DeviceContractTest, ::testing::Values(make_cuda, make_slow_cuda));
+std::unique_ptr<DeviceUnderTest> make_quick_cuda() { return make_cuda(0); }
+std::unique_ptr<DeviceUnderTest> make_slow_cuda() { return make_cuda(300); }
+INSTANTIATE_TEST_SUITE_P(Cuda, DeviceContractTest,
+                         ::testing::Values(make_quick_cuda, make_slow_cuda));
 
 class CudaDeviceTest : public ::testing::Test {
  protected:
@@ -54,6 +62,14 @@ TEST_F(CudaDeviceTest, WithoutAGpuItThrows) {
   cuda_emulator::reset({.devices = 0});
   EXPECT_EQ(count_cuda_devices(), 0);
   EXPECT_THROW(CudaDevice(), DeviceError);
+}
+
+TEST_F(CudaDeviceTest, GpusThatAreTooOldAreNotUsed) {
+  const auto text = HasSubstr("compute capability 7.5 is too old: kernels need 8.0");
+  EXPECT_EQ(why_no_cuda_device(), "");
+  cuda_emulator::reset({.compute_capability = 75});
+  EXPECT_THAT(why_no_cuda_device(), text);
+  EXPECT_THAT([] { CudaDevice(); }, ThrowsMessage<DeviceError>(text));
 }
 
 TEST_F(CudaDeviceTest, FullMemoryNamesTheBytesAskedAndFree) {
@@ -104,6 +120,48 @@ TEST_F(CudaDeviceTest, CopiesOfPinnedMemoryAreAsynchronous) {
   EXPECT_EQ(cuda_emulator::counters().host_synchronisations, 0);
   EXPECT_NO_THROW(event->wait());
   EXPECT_EQ(cuda_emulator::counters().copied_bytes, 8192);
+}
+
+// Two pages, the second at an address where registrations end.
+Buffer pages_at_a_border() {
+  for (int64_t border = 16 * kBorderBytes; border < 512 * kBorderBytes; border += kBorderBytes) {
+    void* wanted = reinterpret_cast<void*>(border - kTileBytes);
+    void* pages = mmap(wanted, 2 * kTileBytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (pages == wanted)
+      return {static_cast<std::byte*>(pages), 2 * kTileBytes,
+              [](std::byte* data, int64_t bytes) { munmap(data, static_cast<size_t>(bytes)); }};
+  }
+  return {};
+}
+
+TEST_F(CudaDeviceTest, MemoryIsLockedAndCopiedUpToBorders) {
+  CudaDevice device;
+  Buffer pages = pages_at_a_border();
+  ASSERT_NE(pages.data(), nullptr);
+  std::memset(pages.data(), 7, static_cast<size_t>(pages.size()));
+  const Buffer target = device.allocate(pages.size()), back = device.allocate_pinned(pages.size());
+  const auto stream = device.make_copy_stream();
+  cuda_emulator::reset({.forbid_pageable_copies = true});
+  {
+    const Buffer locked = lock_memory(std::move(pages), 0);
+    EXPECT_EQ(cuda_emulator::counters().allocations, 2);
+    stream->copy(target.data(), locked.data() + 1, locked.size() - 1);
+    stream->copy(back.data(), target.data(), locked.size() - 1);
+    EXPECT_NO_THROW(stream->synchronize());
+    EXPECT_EQ(std::memcmp(back.data(), locked.data() + 1, locked.size() - 1), 0);
+  }
+  EXPECT_EQ(cuda_emulator::last_failure(), "");
+}
+
+TEST_F(CudaDeviceTest, MemoryThatCannotBeLockedIsLeftAlone) {
+  CudaDevice device;
+  for (const int nth : {1, 2}) {
+    cuda_emulator::fail_call("cudaHostRegister", nth, cudaErrorMemoryAllocation);
+    EXPECT_THAT([] { lock_memory(pages_at_a_border(), 0); },
+                ThrowsMessage<InfeasibleError>(HasSubstr("cannot lock 8192 bytes")));
+  }
+  EXPECT_NO_THROW(lock_memory(pages_at_a_border(), 0));
 }
 
 }  // namespace

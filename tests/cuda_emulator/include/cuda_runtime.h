@@ -121,6 +121,7 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...));
+  static_assert((sizeof(Parameters) + ... + 0) <= 4096, "too much for the parameters of a kernel");
   return cuda_emulator::enqueue_kernel(
       *config, [kernel, values = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
         std::apply(kernel, values);
