@@ -21,7 +21,7 @@ __device__ bool changes_scores(const SamplingNumbers& numbers) {
 // Counts of the row's tokens: 1 for one that was seen, and 2 for each time in the output.
 __device__ void count_tokens(const SampleRow& row, int32_t vocabulary, int32_t* counts) {
   for (int32_t i = threadIdx.x; i < row.num_tokens; i += kThreads)
-    if (row.tokens[i] >= 0 && row.tokens[i] < vocabulary) counts[row.tokens[i]] = 0;
+    if (row.tokens[i] >= 0 && row.tokens[i] < vocabulary) atomicExch(&counts[row.tokens[i]], 0);
   __syncthreads();
   for (int32_t i = threadIdx.x; i < row.num_tokens; i += kThreads) {
     if (row.tokens[i] < 0 || row.tokens[i] >= vocabulary) continue;

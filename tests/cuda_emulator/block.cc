@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tests/cuda_emulator/sanitizers.h"
+
 __thread uint3 threadIdx;
 __thread uint3 blockIdx;
 __thread dim3 blockDim;
@@ -44,6 +46,7 @@ BlockRunner::BlockRunner(dim3 grid, dim3 block, uint64_t seed, const std::functi
     threads_[i].index = {t % block.x, t / block.x % block.y, t / block.x / block.y};
     threads_[i].fiber = Fiber::take(thread_main, &threads_[i]);
   }
+  for (std::vector<Meeting>& of_warp : meetings_) of_warp.reserve(32);  // lanes keep references
 }
 
 BlockRunner::~BlockRunner() {
@@ -60,16 +63,18 @@ void BlockRunner::run(uint3 block_index) {
   blockIdx = block_index;
   returned_ = 0;
   for (Thread& thread : threads_) thread.state = State::kReady;
+  tsan_release(&begin_);
   while (returned_ < static_cast<int>(threads_.size())) {
     bool progress = false;
     for (const int i : order_) {
       if (threads_[static_cast<size_t>(i)].state != State::kReady) continue;
       progress = true;
       resume(i);
-      if (!failure_.empty()) throw std::runtime_error(failure_);
+      if (failure_.what != nullptr) throw std::runtime_error(failure_text());
     }
     if (!progress) throw std::runtime_error(standstill());
   }
+  tsan_acquire(&end_);
 }
 
 void BlockRunner::resume(int thread) {
@@ -80,7 +85,9 @@ void BlockRunner::resume(int thread) {
 
 void BlockRunner::thread_main(void* self) {
   Thread& thread = *static_cast<Thread*>(self);
+  tsan_acquire(&thread.runner->begin_);
   thread.runner->kernel_();
+  tsan_release(&thread.runner->end_);
   thread.state = State::kReturned;
   ++thread.runner->returned_;
 }
@@ -94,16 +101,16 @@ void BlockRunner::wait(State state, Place place) {
 
 // Nothing on the fiber's stack is destroyed any more: it must own nothing.
 void BlockRunner::fail(const char* what, Place first, Place second) {
-  note_failure(what, first, second);
+  failure_ = {what, first, second};
   for (;;) threads_[static_cast<size_t>(running_)].fiber->leave();
 }
 
-void BlockRunner::note_failure(const char* what, Place first, Place second) {
-  failure_ = what;
-  for (const Place place : {first, second})
-    if (place.line != 0) failure_.append(" ").append(name_of(place));
-  failure_.append(", block ").append(name_of(blockIdx)).append(" thread ");
-  failure_.append(name_of(threads_[static_cast<size_t>(running_)].index));
+std::string BlockRunner::failure_text() const {
+  std::string text = failure_.what;
+  for (const Place place : {failure_.first, failure_.second})
+    if (place.line != 0) text.append(" ").append(name_of(place));
+  text.append(", block ").append(name_of(blockIdx)).append(" thread ");
+  return text.append(name_of(threads_[static_cast<size_t>(running_)].index));
 }
 
 int BlockRunner::barrier(Vote vote, int predicate, Place place) {
@@ -111,28 +118,34 @@ int BlockRunner::barrier(Vote vote, int predicate, Place place) {
   if (!(barrier_place_ == place))
     fail("threads of one block stand at different barriers:", barrier_place_, place);
   votes_ = (at_barrier_ == 0 ? 0 : votes_) + (predicate != 0);
-  if (++at_barrier_ < static_cast<int>(threads_.size())) {
+  OrderPoint& here = barriers_[barrier_turn_];
+  tsan_release(&here);
+  if (++at_barrier_ == static_cast<int>(threads_.size()))
+    end_barrier(vote, place);
+  else
     wait(State::kAtBarrier, place);
-    return verdict_;
-  }
+  tsan_acquire(&here);
+  return verdict_;
+}
+
+void BlockRunner::end_barrier(Vote vote, Place place) {
+  const int all = at_barrier_;
   at_barrier_ = 0;
-  const int all = static_cast<int>(threads_.size());
+  barrier_turn_ ^= 1;
   verdict_ = vote == Vote::kCount ? votes_ : vote == Vote::kAnd ? votes_ == all : votes_ > 0;
   for (Thread& thread : threads_) thread.state = State::kReady;
   wait(State::kReady, place);
-  return verdict_;
 }
 
 BlockRunner::Meeting& BlockRunner::meeting(int warp, uint32_t mask) {
   std::vector<Meeting>& all = meetings_[static_cast<size_t>(warp)];
-  if (all.capacity() == 0) all.reserve(32);  // lanes keep references
   for (Meeting& known : all)
     if (known.lanes[0].mask == mask) return known;
   if (all.size() == all.capacity()) fail("a warp meets under more than 32 different masks");
   Meeting& added = all.emplace_back();
   for (Lanes& lanes : added.lanes) {
     lanes.mask = mask;
-    std::fill(std::begin(lanes.values), std::end(lanes.values), 0x7fbadbad7fbadbadull);
+    for (uint64_t& value : lanes.values) value = 0x7fbadbad7fbadbad;
   }
   return added;
 }
@@ -159,6 +172,14 @@ const Lanes& BlockRunner::exchange(uint32_t mask, uint64_t value, Place place) {
   for (size_t i = static_cast<size_t>(warp) * 32; i < end; ++i)
     if ((mask >> (i % 32) & 1) != 0) threads_[i].state = State::kReady;
   return lanes;
+}
+
+void BlockRunner::warp_barrier(uint32_t mask, Place place) {
+  Meeting& all = meeting(running_ / 32, mask);
+  Lanes* here = &all.lanes[all.turn];
+  tsan_release(here);
+  exchange(mask, 0, place);
+  tsan_acquire(here);
 }
 
 std::string BlockRunner::standstill() const {

@@ -35,6 +35,10 @@ struct Lanes {
 // at different barriers; lanes that one mask names at different operations, or a lane that its own
 // mask does not name; threads that wait for others which have returned or wait elsewhere. After an
 // error the object is of no more use.
+//
+// ThreadSanitizer takes the threads of a block for threads, ordered as CUDA orders them: by the
+// block's begin and end, barrier() and warp_barrier(), but not by exchange(). It does not see the
+// files of this class: their state is none of the kernels'.
 class BlockRunner {
  public:
   BlockRunner(dim3 grid, dim3 block, uint64_t seed, const std::function<void()>& kernel);
@@ -46,6 +50,7 @@ class BlockRunner {
   static BlockRunner& current();
   int barrier(Vote vote, int predicate, Place place);
   const Lanes& exchange(uint32_t mask, uint64_t value, Place place);
+  void warp_barrier(uint32_t mask, Place place);
   int lane() const { return running_ % 32; }
   [[noreturn]] void fail(const char* what, Place first = {}, Place second = {});
 
@@ -66,12 +71,18 @@ class BlockRunner {
     Place place;
     Lanes lanes[2];
   };
+  struct Failure {
+    const char* what = nullptr;
+    Place first, second;
+  };
+  struct OrderPoint {};  // see sanitizers.h
 
   static void thread_main(void* thread);
   void resume(int thread);
   void wait(State state, Place place);
+  void end_barrier(Vote vote, Place place);
   Meeting& meeting(int warp, uint32_t mask);
-  void note_failure(const char* what, Place first, Place second);
+  std::string failure_text() const;
   std::string standstill() const;
 
   const std::function<void()>& kernel_;
@@ -85,7 +96,10 @@ class BlockRunner {
   Place barrier_place_;
   int votes_ = 0;
   int verdict_ = 0;
-  std::string failure_;
+  Failure failure_;
+  OrderPoint begin_, end_;
+  OrderPoint barriers_[2];  // in turn, as the lanes of a meeting
+  int barrier_turn_ = 0;
 };
 
 // Runs all blocks of a grid, the last first if `seed` is odd.

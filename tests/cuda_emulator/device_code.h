@@ -93,7 +93,7 @@ inline int __syncthreads_or(int predicate, CUDA_EMULATOR_PLACE) {
   return cuda_emulator::BlockRunner::current().barrier(Vote::kOr, predicate, {file, line});
 }
 inline void __syncwarp(unsigned mask = ~0u, CUDA_EMULATOR_PLACE) {
-  cuda_emulator::BlockRunner::current().exchange(mask, 0, {file, line});
+  cuda_emulator::BlockRunner::current().warp_barrier(mask, {file, line});
 }
 
 template <typename T>

@@ -86,6 +86,7 @@ Fiber::Fiber() {
 }
 
 Fiber::~Fiber() {
+  tsan_join(sanitizer_fiber_);  // it may have been left in the middle of a call
   tsan_destroy_fiber(sanitizer_fiber_);
   asan_allow(map_, kStackBytes + kPageBytes);  // what lies here next is something else
   munmap(map_, kStackBytes + kPageBytes);

@@ -9,7 +9,8 @@ namespace cuda_emulator {
 // A stack of its own for calls of functions that can be left and entered again. A guard page lies
 // below the stack. What rests on the stack when the fiber goes is forgotten, not destroyed.
 //
-// Threads: the one that made it. Sanitizers are told of every switch.
+// Threads: the one that made it. Sanitizers are told of every switch; to ThreadSanitizer it orders
+// no memory.
 class Fiber {
  public:
   using Entry = void (*)(void*);

@@ -50,19 +50,32 @@ inline void asan_allow(const void*, size_t) {}
 inline constexpr bool kAsan = false;
 #endif
 
-// A switch orders memory for ThreadSanitizer: races inside a block do not show, those between
-// streams, and between streams and host, do.
+// Fibers are threads to ThreadSanitizer, and a switch between them orders nothing: memory is
+// ordered where CUDA says so, by a point that some release and others then acquire.
 #ifdef CUDA_EMULATOR_TSAN
 inline void* tsan_create_fiber() { return __tsan_create_fiber(0); }
 inline void tsan_destroy_fiber(void* fiber) { __tsan_destroy_fiber(fiber); }
 inline void* tsan_current_fiber() { return __tsan_get_current_fiber(); }
-inline void tsan_switch_to(void* fiber) { __tsan_switch_to_fiber(fiber, 0); }
+inline void tsan_switch_to(void* fiber) {
+  __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync);
+}
+// Orders what a fiber did before what the caller does from now on.
+inline void tsan_join(void* fiber) {
+  void* caller = __tsan_get_current_fiber();
+  tsan_switch_to(fiber);
+  __tsan_switch_to_fiber(caller, 0);
+}
+inline void tsan_release(void* point) { __tsan_release(point); }
+inline void tsan_acquire(void* point) { __tsan_acquire(point); }
 inline constexpr bool kTsan = true;
 #else
 inline void* tsan_create_fiber() { return nullptr; }
 inline void tsan_destroy_fiber(void*) {}
 inline void* tsan_current_fiber() { return nullptr; }
 inline void tsan_switch_to(void*) {}
+inline void tsan_join(void*) {}
+inline void tsan_release(void*) {}
+inline void tsan_acquire(void*) {}
 inline constexpr bool kTsan = false;
 #endif
 
