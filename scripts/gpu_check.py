@@ -78,7 +78,7 @@ class Checks:
                     for case in cases]
             lines, _, problem = self.run(folder.name, rows, [
                 f"model.path={folder.resolve()}", f"model.store={self.scratch / folder.name}", "weights.dtype=fp32",
-                "weights.placement={device: 30%, host: 30%, nvme: rest}", "device.memory=64MiB",
+                "weights.placement={device: 30%, host: 30%, nvme: rest}", "device.memory=256MiB",
                 "batch.max_sequences=8", "batch.token_budget=64"])
             models += 1
             if lines is None or any(line["token_ids"] != case["generated"] for line, case in zip(lines, cases)):
