@@ -6,13 +6,14 @@
 #include <string>
 
 #include "base/device.h"
+#include "base/kernel_limits.h"
 #include "base/kernels.h"
 
 namespace zerostream {
 
 // Raised with every change of what crosses the border: this header, base/device.h, base/kernels.h
 // and what these include.
-inline constexpr int32_t kDeviceModuleVersion = 1;
+inline constexpr int32_t kDeviceModuleVersion = 2;
 
 struct DeviceMemory {
   int64_t free = 0;
@@ -31,7 +32,7 @@ struct DeviceModule {
   std::unique_ptr<Device> (*make_device)() = nullptr;
   // `device` is the module's own and outlives them. Its scratch_bytes() then count what the kernels
   // hold.
-  std::unique_ptr<Kernels> (*make_kernels)(Device& device, int64_t max_vocabulary) = nullptr;
+  std::unique_ptr<Kernels> (*make_kernels)(Device& device, const KernelLimits& limits) = nullptr;
   DeviceMemory (*memory)(const Device& device) = nullptr;
 };
 

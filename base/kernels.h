@@ -3,8 +3,9 @@
 // Every call enqueues on a stream and returns; views and arrays are read when the stream gets there
 // and must stay valid until then. Results of one row never depend, not in one bit, on the other
 // rows of the call, on how the rows were cut into calls, or on how a weight was cut into runs of
-// outputs: sums over inputs and over KV positions have one fixed order per backend. Accumulation is
-// fp32. Views never overlap unless a member says so.
+// outputs: sums over inputs and over KV positions have one fixed order per backend. (Only
+// KernelLimits::unpack_bytes lets products differ with the number of rows.) Accumulation is fp32.
+// Views never overlap unless a member says so.
 //
 // Arrays (`const int32_t*`, ...) live in memory of the device.
 #pragma once

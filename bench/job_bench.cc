@@ -234,7 +234,7 @@ void run(const Options& options) {
   if (!cgroup) std::printf("no memory limit: %s\n", why.c_str());
   RunConfig::Device device;
   device.type = DeviceKind::kCpu;
-  const Backend backend = make_backend(device, store.config().vocab_size);
+  const Backend backend = make_backend(device, kernel_limits(device, store.layout()));
   Ceilings ceilings(store, backend);
   const std::vector<GenerationRequest> rows = make_rows(options, store.config().vocab_size);
 

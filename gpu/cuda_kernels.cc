@@ -21,17 +21,13 @@ void checked(const Args& args, Stream& stream, void (*launch)(const Args&, CudaS
 
 }  // namespace
 
-CudaKernels::CudaKernels(CudaDevice& device, int64_t max_vocabulary)
-    : max_vocabulary_(max_vocabulary),
-      scores_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(float)})),
-      counts_(device.allocate(kSampleBlocks * max_vocabulary * int64_t{sizeof(int32_t)})),
-      partials_(device.allocate(kPartialFloats * int64_t{sizeof(float)})),
-      row_products_(device) {}
-
-int64_t CudaKernels::device_bytes(int64_t max_vocabulary) {
-  const int64_t sampling = kSampleBlocks * max_vocabulary * int64_t{sizeof(float)};
-  return 2 * sampling + kPartialFloats * int64_t{sizeof(float)} + RowProducts::device_bytes();
-}
+CudaKernels::CudaKernels(CudaDevice& device, const KernelLimits& limits)
+    : max_vocabulary_(limits.max_vocabulary),
+      scores_(device.allocate(kGpuSampleBlocks * max_vocabulary_ * int64_t{sizeof(float)})),
+      counts_(device.allocate(kGpuSampleBlocks * max_vocabulary_ * int64_t{sizeof(int32_t)})),
+      partials_(device.allocate(kGpuPartialFloats * int64_t{sizeof(float)})),
+      row_products_(device),
+      unpacked_products_(device, row_products_, limits.unpack_bytes) {}
 
 void CudaKernels::embed(const EmbedArgs& args, Stream& stream) {
   checked(args, stream, launch_embed);
@@ -45,11 +41,14 @@ void CudaKernels::convert(const ConvertArgs& args, Stream& stream) {
 
 void CudaKernels::linear(const LinearArgs& args, Stream& stream) {
   require(!args.int8_activations, "activations on a GPU are not quantised");
-  if (args.weight.layout == WeightLayout::kTile64 && args.source.dtype != DType::kF32)
-    return checked(args, stream, launch_linear_tensor);
   check_args(args);
   CudaStream& cuda_stream = cuda_stream_of(stream);
-  if (args.weight.layout == WeightLayout::kTile64 || !row_products_.multiply(args, cuda_stream))
+  const bool tiles = args.weight.layout == WeightLayout::kTile64;
+  if (unpacked_products_.takes(args))
+    unpacked_products_.multiply(args, cuda_stream);
+  else if (tiles && args.source.dtype != DType::kF32)
+    launch_linear_tensor(args, cuda_stream);
+  else if (tiles || !row_products_.multiply(args, cuda_stream))
     launch_linear(args, cuda_stream);
 }
 
@@ -60,7 +59,7 @@ void CudaKernels::write_kv(const WriteKvArgs& args, Stream& stream) {
 void CudaKernels::attention(const AttentionArgs& args, Stream& stream) {
   if (!takes_tensor_attention(args)) return checked(args, stream, launch_attention);
   check_args(args);
-  launch_attention_tensor(args, {partials_.as<float>(), kPartialFloats}, cuda_stream_of(stream));
+  launch_attention_tensor(args, {partials_.as<float>(), kGpuPartialFloats}, cuda_stream_of(stream));
 }
 
 void CudaKernels::sample(const SampleArgs& args, Stream& stream) {

@@ -2,25 +2,26 @@
 #pragma once
 
 #include "base/buffer.h"
+#include "base/kernel_limits.h"
 #include "base/kernels.h"
 #include "gpu/cuda_device.h"
 #include "gpu/row_products.h"
+#include "gpu/unpacked_products.h"
 
 namespace zerostream {
 
 // Kernels for streams of CUDA devices. Products of 16-bit sources with weights in tiles, and
 // attention over cells of 8 or 16 bits, run on tensor cores, products with weights in rows in
-// cuBLASLt; all else in fp32 arithmetic. What they
-// do not take throws InternalError at the call: int8 activations, heads of more than 256 columns,
-// sampling from more than `max_vocabulary` logits.
+// cuBLASLt, products of many rows there too where limits.unpack_bytes lets them; all else in fp32
+// arithmetic. What they do not take throws InternalError at the call: int8 activations, heads of
+// more than 256 columns, sampling from more than limits.max_vocabulary logits.
 //
-// Holds device_bytes(max_vocabulary) of device memory; the device must outlive it. No call
+// Holds gpu_scratch_bytes(limits) of device memory; the device must outlive it. No call
 // allocates, copies or waits. Only one stream at a time may use one.
 class CudaKernels : public Kernels {
  public:
   // Throws what CudaDevice::allocate() does.
-  CudaKernels(CudaDevice& device, int64_t max_vocabulary);
-  static int64_t device_bytes(int64_t max_vocabulary);
+  CudaKernels(CudaDevice& device, const KernelLimits& limits);
 
   void embed(const EmbedArgs& args, Stream& stream) override;
   void norm(const NormArgs& args, Stream& stream) override;
@@ -32,13 +33,12 @@ class CudaKernels : public Kernels {
   void accumulate_softmax(const AccumulateSoftmaxArgs& args, Stream& stream) override;
 
  private:
-  static constexpr int64_t kPartialFloats = int64_t{4} << 20;
-
   const int64_t max_vocabulary_;
   const Buffer scores_;
   const Buffer counts_;
   const Buffer partials_;
   RowProducts row_products_;
+  UnpackedProducts unpacked_products_;
 };
 
 }  // namespace zerostream

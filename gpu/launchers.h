@@ -2,6 +2,7 @@
 // check_args(). They throw InternalError for what kernels here do not take.
 #pragma once
 
+#include "base/kernel_limits.h"
 #include "base/kernels.h"
 #include "gpu/cuda_stream.h"
 
@@ -10,8 +11,7 @@ namespace zerostream {
 // Most columns of a head.
 inline constexpr int32_t kMaxHeadDim = 256;
 
-// What blocks of sample() work in: one such array of max_vocabulary for each of kSampleBlocks.
-inline constexpr int32_t kSampleBlocks = 32;
+// What blocks of sample() work in: one such array of max_vocabulary for each of kGpuSampleBlocks.
 struct SampleScratch {
   float* scores = nullptr;
   int32_t* counts = nullptr;
@@ -31,6 +31,9 @@ void launch_convert(const ConvertArgs& args, CudaStream& stream);
 void launch_linear(const LinearArgs& args, CudaStream& stream);
 // On tensor cores: a weight in tiles, a source of 16 bits.
 void launch_linear_tensor(const LinearArgs& args, CudaStream& stream);
+// A weight in tiles as rows of 16 bits, one for each output of each panel, of the inputs rounded up
+// to 32; floats keep their type. What lies there for padding is what the tiles hold there.
+void launch_unpack(const PackedWeight& weight, const TensorView& target, CudaStream& stream);
 // The target of a product whose sums [rows, outputs], fp32, are there.
 void launch_epilogue(const LinearArgs& args, const TensorView& sums, CudaStream& stream);
 void launch_write_kv(const WriteKvArgs& args, CudaStream& stream);

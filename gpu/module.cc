@@ -20,10 +20,10 @@ auto& as_cuda_device(AnyDevice& device) {
 
 std::unique_ptr<Device> make_device() { return std::make_unique<CudaDevice>(); }
 
-std::unique_ptr<Kernels> make_kernels(Device& device, int64_t max_vocabulary) {
+std::unique_ptr<Kernels> make_kernels(Device& device, const KernelLimits& limits) {
   CudaDevice& cuda_device = as_cuda_device(device);
   const int64_t before = cuda_device.memory().free;
-  auto kernels = std::make_unique<CudaKernels>(cuda_device, max_vocabulary);
+  auto kernels = std::make_unique<CudaKernels>(cuda_device, limits);
   cuda_device.set_scratch_bytes(before - cuda_device.memory().free);
   return kernels;
 }

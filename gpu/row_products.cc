@@ -148,7 +148,7 @@ bool splits_inputs(const cublasLtMatmulAlgo_t& algorithm) {
 
 RowProducts::RowProducts(CudaDevice& device, int64_t sum_bytes)
     : device_(device.number()),
-      workspace_(device.allocate(kWorkspaceBytes)),
+      workspace_(device.allocate(kGpuWorkspaceBytes)),
       sums_(device.allocate(sum_bytes)) {
   const cublasStatus_t status = cublasLtCreate(&handle_);
   if (status != CUBLAS_STATUS_SUCCESS)
@@ -161,7 +161,7 @@ std::optional<cublasLtMatmulAlgo_t> RowProducts::choose(const Product& product) 
   Descriptions nominal(product, std::min(kNominalOutputs, product.target.row_stride), kNominalRows);
   Descriptions smallest(product, std::min(kPanelOutputs, product.target.row_stride), 1);
   cublasLtMatmulPreferenceOpaque_t preference =
-      preferences(product, static_cast<uint64_t>(kWorkspaceBytes));
+      preferences(product, static_cast<uint64_t>(kGpuWorkspaceBytes));
   cublasLtMatmulHeuristicResult_t found[kMostAlgorithms];
   int count = 0;
   if (cublasLtMatmulAlgoGetHeuristic(handle_, &nominal.product, &nominal.weight, &nominal.source,
@@ -195,7 +195,7 @@ void RowProducts::enqueue(const Product& product, const cublasLtMatmulAlgo_t& al
         cublasLtMatmul(handle_, &actual.product, &one, product.weight, &actual.weight,
                        product.source.data, &actual.source, &beta, product.target.data,
                        &actual.target, product.target.data, &actual.target, &algorithm,
-                       workspace_.data(), static_cast<size_t>(kWorkspaceBytes), cuda_stream);
+                       workspace_.data(), static_cast<size_t>(kGpuWorkspaceBytes), cuda_stream);
     if (status == CUBLAS_STATUS_SUCCESS) return "";
     std::string text = describe(status, "cublasLtMatmul", device_);
     text.append(" for ").append(std::to_string(product.source.rows)).append(" rows and ");

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/buffer.h"
+#include "base/kernel_limits.h"
 #include "base/kernels.h"
 #include "gpu/cuda_device.h"
 #include "gpu/cuda_stream.h"
@@ -21,24 +22,20 @@ namespace zerostream {
 // nor on where the weight is cut. cuBLASLt adds an fp32 bias and applies ReLU itself where the
 // target is fp32; other epilogues go through sums in scratch memory, some rows at a time.
 //
-// Holds device_bytes() of device memory with the default sum_bytes. Calls enqueue, and allocate
+// Holds sum_bytes and kGpuWorkspaceBytes of device memory. Calls enqueue, and allocate
 // host memory only for a kind of product that is new. Threads: one stream at a time.
 class RowProducts {
  public:
-  static constexpr int64_t kSumBytes = int64_t{16} << 20;
-
   // `sum_bytes`: of scratch memory. Throws DeviceError and what CudaDevice::allocate() does.
-  explicit RowProducts(CudaDevice& device, int64_t sum_bytes = kSumBytes);
+  explicit RowProducts(CudaDevice& device, int64_t sum_bytes = kGpuSumBytes);
   ~RowProducts();
   RowProducts(const RowProducts&) = delete;
-  static int64_t device_bytes() { return kWorkspaceBytes + kSumBytes; }
 
   // False if cuBLASLt has no algorithm for such a product: then nothing was enqueued. `args` must
   // have passed check_args(). Failures are the stream's and name the call and the product.
   bool multiply(const LinearArgs& args, CudaStream& stream);
 
  private:
-  static constexpr int64_t kWorkspaceBytes = int64_t{4} << 20;
   // Everything that an algorithm may depend on.
   using Kind = std::array<int64_t, 8>;
   struct Product;

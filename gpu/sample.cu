@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, 2) sample_rows(SampleArgs args, Samp
 void launch_sample(const SampleArgs& args, const SampleScratch& scratch, CudaStream& stream) {
   require(args.logits.cols <= scratch.max_vocabulary, "a row has at most max_vocabulary logits");
   if (args.logits.rows == 0) return;
-  const int64_t blocks = args.logits.rows < kSampleBlocks ? args.logits.rows : kSampleBlocks;
+  const int64_t blocks = args.logits.rows < kGpuSampleBlocks ? args.logits.rows : kGpuSampleBlocks;
   stream.launch("sample", static_cast<unsigned>(blocks), kThreads, sample_rows, args, scratch);
 }
 

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "cpu/cache_flush.h"
 #include "cpu/cpu_device.h"
@@ -37,7 +39,12 @@ bool has_cuda(const RunConfig::Device& config) {
   }
 }
 
-Backend make_cuda_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+// As rows of 16 bits.
+int64_t unpacked_bytes(const PackedWeight& weight) {
+  return 2 * weight.panels() * kPanelOutputs * round_up(weight.inputs, tile_inputs(DType::kBF16));
+}
+
+Backend make_cuda_backend(const RunConfig::Device& config, const KernelLimits& limits) {
   if (config.int8_activations)
     throw UsageError("device.int8_activations: cuda devices have no products of int8 activations");
   const DeviceModule& module = [&]() -> const DeviceModule& {
@@ -50,24 +57,35 @@ Backend make_cuda_backend(const RunConfig::Device& config, int64_t max_vocabular
   }();
   Backend backend;
   backend.device = module.make_device();
-  backend.kernels = module.make_kernels(*backend.device, max_vocabulary);
+  backend.kernels = module.make_kernels(*backend.device, limits);
+  backend.limits = limits;
   backend.free_bytes = module.memory(*backend.device).free + backend.device->scratch_bytes();
   return backend;
 }
 
-Backend make_cpu_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+Backend make_cpu_backend(const RunConfig::Device& config, const KernelLimits& limits) {
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.threads = config.threads});
-  auto kernels = std::make_unique<CpuKernels>(*device, max_vocabulary);
+  auto kernels = std::make_unique<CpuKernels>(*device, limits.max_vocabulary);
   return {std::move(device), std::move(kernels)};
 }
 
 }  // namespace
 
-Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary) {
+KernelLimits kernel_limits(const RunConfig::Device& config, const ModelLayout& layout) {
+  KernelLimits limits{.max_vocabulary = layout.config.vocab_size};
+  if (config.batch_invariant || layout.compute_dtype == DType::kF32) return limits;
+  for (const Segment& segment : layout.segments)
+    for (const StoredMatrix& matrix : segment.matrices)
+      if (matrix.layout == WeightLayout::kTile64)
+        limits.unpack_bytes = std::max(limits.unpack_bytes, unpacked_bytes(matrix.weight(nullptr)));
+  limits.unpack_bytes = std::min(limits.unpack_bytes, kMostUnpackBytes);
+  return limits;
+}
+
+Backend make_backend(const RunConfig::Device& config, const KernelLimits& limits) {
   const bool cuda = config.type ? *config.type == DeviceKind::kCuda
                                 : !config.int8_activations && has_cuda(config);
-  return cuda ? make_cuda_backend(config, max_vocabulary)
-              : make_cpu_backend(config, max_vocabulary);
+  return cuda ? make_cuda_backend(config, limits) : make_cpu_backend(config, limits);
 }
 
 Backend make_reference_backend() {

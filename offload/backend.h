@@ -6,7 +6,9 @@
 #include <string>
 
 #include "base/device.h"
+#include "base/kernel_limits.h"
 #include "base/kernels.h"
+#include "offload/model_layout.h"
 #include "offload/run_config.h"
 
 namespace zerostream {
@@ -16,12 +18,16 @@ struct Backend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Kernels> kernels;
   int64_t free_bytes = 0;  // of a device with memory of its own: what it could give when made
+  KernelLimits limits = {};
 };
 
-// `max_vocabulary`: most logits of a row. Without a device.type: a GPU where one can be used and
-// has what the config asks for, else the CPU. Throws DeviceError where this machine cannot run it,
-// and says where it looked for what is missing.
-Backend make_backend(const RunConfig::Device& config, int64_t max_vocabulary);
+// What kernels must be made for to run a model.
+KernelLimits kernel_limits(const RunConfig::Device& config, const ModelLayout& layout);
+
+// Without a device.type: a GPU where one can be used and has what the config asks for, else the
+// CPU. Throws DeviceError where this machine cannot run it, and says where it looked for what is
+// missing.
+Backend make_backend(const RunConfig::Device& config, const KernelLimits& limits);
 
 // Plain loops on the processor: slow, and right.
 Backend make_reference_backend();

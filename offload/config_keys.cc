@@ -122,6 +122,8 @@ constexpr Key kKeys[] = {
     {"device.memory", [](auto& s, auto& c) { c.device.memory = memory_value(s.value); }},
     {"device.int8_activations",
      [](auto& s, auto& c) { c.device.int8_activations = read_bool(s.value); }},
+    {"device.batch_invariant",
+     [](auto& s, auto& c) { c.device.batch_invariant = read_bool(s.value); }},
     {"device.module", [](auto& s, auto& c) { c.device.module = path_or_none(s); }},
     {"host.memory", [](auto& s, auto& c) { c.host.memory = memory_value(s.value); }},
     {"weights.placement", [](auto& s, auto& c) { c.weights.placement = read_placement(s.value); }},

@@ -103,7 +103,7 @@ LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
   const SamplingSettings sampling = sampling_of(config, store, options);
   check_sampling(sampling, store, tokenizer.get());
   std::vector<int32_t> eos = eos_ids(store, tokenizer.get());
-  Backend backend = make_backend(config.device, store.config().vocab_size);
+  Backend backend = make_backend(config.device, kernel_limits(config.device, store.layout()));
   return {.store = std::move(store),
           .tokenizer = std::move(tokenizer),
           .backend = std::move(backend),

@@ -98,9 +98,10 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
   PlannedJob job;
   job.model = plan_model(config.model.path, pack_options(config.weights));
   RuntimeOptions run = runtime_options(config);
+  const KernelLimits limits = kernel_limits(config.device, job.model.layout);
   if (options.hardware.empty()) {
     check_runnable(config);
-    const Backend backend = make_backend(config.device, job.model.layout.config.vocab_size);
+    const Backend backend = make_backend(config.device, limits);
     fit_options(backend, run);
     job.hardware = this_machine(config, job.model.format, backend, options);
     job.request.memory = memory_request(run, backend.device->scratch_bytes());
@@ -108,7 +109,8 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
   } else {
     job.hardware = read_hardware_profile(options.hardware);
     check_device(config, job.hardware);
-    job.request.memory = memory_request(run, 0);
+    const bool gpu = job.hardware.device == DeviceKind::kCuda;
+    job.request.memory = memory_request(run, gpu ? gpu_scratch_bytes(limits) : 0);
     set_memory(config, job.hardware, job.request);
   }
   job.request.memory.workload =

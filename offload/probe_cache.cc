@@ -17,13 +17,14 @@ namespace {
 constexpr auto kFreshFor = std::chrono::hours(24 * 30);
 
 // What the figures depend on.
-std::string profile_key(const Device& device, const QuickProbeOptions& options) {
+std::string profile_key(const Backend& backend, const QuickProbeOptions& options) {
   struct stat info {};
   if (stat(options.path.c_str(), &info) != 0)
     throw IoError("cannot stat " + options.path + ": " + std::strerror(errno), errno);
-  return device.description() + "\ndisk " + std::to_string(info.st_dev) + "\nengine " +
+  return backend.device->description() + "\ndisk " + std::to_string(info.st_dev) + "\nengine " +
          std::to_string(static_cast<int>(options.engine)) + "\nweights " +
-         std::string(dtype_name(options.weights)) + (options.int8_activations ? " int8" : "");
+         std::string(dtype_name(options.weights)) + (options.int8_activations ? " int8" : "") +
+         "\nunpacked " + std::to_string(backend.limits.unpack_bytes);
 }
 
 std::optional<HardwareProfile> fresh_profile(const std::string& path) {
@@ -43,7 +44,7 @@ HardwareProfile load_profile_or_measure(const std::string& cache_folder, const B
                                         const QuickProbeOptions& options) {
   const std::string folder = path_in(cache_folder, "hardware");
   const std::string path =
-      path_in(folder, digest_to_hex(digest_of(profile_key(*backend.device, options))) + ".yaml");
+      path_in(folder, digest_to_hex(digest_of(profile_key(backend, options))) + ".yaml");
   if (auto known = fresh_profile(path)) return std::move(*known);
   HardwareProfile profile = quick_profile(backend, options);
   try {

@@ -131,6 +131,7 @@ Json run_config_json(const RunConfig& config) {
         {"threads", config.device.threads},
         {"memory", value_or_auto(config.device.memory)},
         {"int8_activations", config.device.int8_activations},
+        {"batch_invariant", config.device.batch_invariant},
         {"module", path_or_null(config.device.module)}}},
       {"host", {{"memory", value_or_auto(config.host.memory)}}},
       {"weights",

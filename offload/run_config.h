@@ -28,6 +28,7 @@ struct RunConfig {
     int32_t threads = 0;             // 0: all cores
     std::optional<int64_t> memory;   // most bytes on the device; on the CPU a bound of the host's
     bool int8_activations = false;   // multiply quantised weights with activations in int8
+    bool batch_invariant = false;    // on GPUs: rows never change each other's bits
     std::string module;              // file that brings cuda devices; empty: found by its name
   } device;
   struct Host {

@@ -11,6 +11,8 @@ constexpr int32_t kBlockTokens = 16, kKvHeads = 2, kHeadDim = 64, kQueryHeads = 
 constexpr int64_t kQueryCols = int64_t{kQueryHeads} * kHeadDim;
 constexpr double kFp32Limit = 1e-10, kHalfLimit = 1e-4;  // of fp32 sums; of results in 16 bits
 
+constexpr int64_t kManyRows = 256;  // where products go another way on a GPU
+
 // Of results and their inputs.
 double moved(std::initializer_list<TensorView> views) {
   double bytes = 0;
@@ -58,7 +60,8 @@ KernelWork convert_work(KernelBench& bench, bool large) {
 }
 
 KernelWork linear_work(KernelBench& bench, bool large, DType dtype, int64_t large_rows) {
-  const int64_t rows = large ? large_rows : std::min<int64_t>(large_rows, 3);
+  const int64_t small_rows = large_rows > kManyRows ? kManyRows : std::min<int64_t>(large_rows, 3);
+  const int64_t rows = large ? large_rows : small_rows;
   const int64_t outputs = large ? 4096 : 128, inputs = large ? 4096 : 256;
   LinearArgs args;
   args.weight.dtype = dtype;
@@ -243,10 +246,10 @@ std::vector<KernelCase> kernel_cases() {
       {"rms norm", kHalfLimit,
        [](auto& bench, bool large) { return norm_work(bench, large, NormKind::kRmsNorm); }},
       {"convert", kHalfLimit, convert_work}};
-  for (const int64_t rows : {int64_t{1}, int64_t{128}})
+  for (const int64_t rows : {int64_t{1}, int64_t{128}, int64_t{2048}})
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kI4})
       cases.push_back({"product, " + std::string(dtype_name(dtype)) + " weights, " +
-                           (rows == 1 ? "a row" : "many rows"),
+                           (rows == 1 ? "a row" : std::to_string(rows) + " rows"),
                        dtype == DType::kF32 ? kFp32Limit : kHalfLimit,
                        [dtype, rows](auto& bench, bool large) {
                          return linear_work(bench, large, dtype, rows);

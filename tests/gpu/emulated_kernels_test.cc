@@ -81,6 +81,39 @@ TEST_F(EmulatedKernelsTest, WhatCublasLtDoesNotTakeIsMultipliedHere) {
   }
 }
 
+// A run of two of the five panels at a time, unpacked and multiplied.
+TEST_F(EmulatedKernelsTest, ManyRowsUnpackWeightsInTiles) {
+  std::mt19937 random(4);
+  CudaKernels kernels(device_, {.max_vocabulary = 1, .unpack_bytes = 2 * 64 * 32 * 2});
+  constexpr int64_t kMany = UnpackedProducts::kLeastRows;
+  const LayoutWeight weight(DType::kBF16, 320, 32, random);
+  Matrix source(DType::kBF16, kMany, 32), tiles(DType::kF32, kMany, 320),
+      target(DType::kF32, kMany, 320);
+  source.randomise(random);
+  LinearArgs args = {.source = source_on_device(source),
+                     .weight = weight.view(WeightLayout::kTile64,
+                                           on_device(weight.matrix(WeightLayout::kTile64)).data),
+                     .target = on_device(tiles)};
+  const auto launches = [&](Kernels& used, int64_t rows) {
+    const auto before = cuda_emulator::counters().launches;
+    LinearArgs some = args;
+    some.source.rows = some.target.rows = rows;
+    used.linear(some, *stream_);
+    finish();
+    return cuda_emulator::counters().launches - before;
+  };
+  EXPECT_EQ(launches(kernels, kMany - 1), 1);
+  EXPECT_EQ(launches(kernels, kMany), 6);
+  EXPECT_EQ(launches(kernels_, kMany), 1);
+  read(args.target, tiles);
+
+  CudaKernels refused(device_, {.max_vocabulary = 1, .unpack_bytes = 2 * 64 * 32 * 2});
+  cuda_emulator::fail_call("cublasLtMatmulAlgoGetHeuristic", 1, cudaErrorUnknown);
+  EXPECT_EQ(launches(refused, kMany), 6);
+  read(args.target, target);
+  EXPECT_EQ(target.values(), tiles.values());
+}
+
 TEST_F(EmulatedKernelsTest, AFailedProductIsNamed) {
   std::mt19937 random(3);
   Product product(DType::kF16, 3, 64, 100, random);

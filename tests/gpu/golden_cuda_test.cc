@@ -2,6 +2,7 @@
 // computes.
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <random>
 
 #include "gpu/cuda_device.h"
@@ -51,13 +52,17 @@ RuntimeOptions with_kv(const Placement& placement, RuntimeOptions options) {
 // A golden model in a store, and a GPU to run it on.
 class GoldenOnCuda {
  public:
-  GoldenOnCuda(const std::string& name, DType dtype) : model_(golden_path(name), dtype) {}
+  // unpack_bytes: see KernelLimits.
+  GoldenOnCuda(const std::string& name, DType dtype, int64_t unpack_bytes = 0)
+      : model_(golden_path(name), dtype),
+        kernels_(device_, {.max_vocabulary = model_.store().config().vocab_size,
+                           .unpack_bytes = unpack_bytes}) {}
   GoldenSubject subject() { return {model_.store(), device_, kernels_}; }
 
  private:
   GoldenModel model_;
   CudaDevice device_;
-  CudaKernels kernels_{device_, model_.store().config().vocab_size};
+  CudaKernels kernels_;
 };
 
 class GoldenCuda : public testing::TestWithParam<std::string> {
@@ -102,6 +107,45 @@ class CudaStreaming : public testing::Test {
   void SetUp() override { cuda_emulator::reset(); }
   void TearDown() override { cuda_emulator::reset(); }
 };
+
+// Log-probabilities of 400 tokens, all in one pass.
+std::vector<float> scores_of_one_pass(const GoldenSubject& subject) {
+  std::mt19937 random(7);
+  std::vector<GenerationRequest> requests(20);
+  for (GenerationRequest& request : requests) {
+    request.purpose = Purpose::kScore;
+    for (int i = 0; i < 20; ++i)
+      request.prompt_tokens.push_back(static_cast<int32_t>(
+          random() % static_cast<uint32_t>(subject.store.config().vocab_size)));
+  }
+  RuntimeOptions options = cuda_options(kNvme);
+  options.max_sequences = 20;
+  options.token_budget = 400;
+  Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+  std::vector<float> scores;
+  for (const GenerationResult& result : generate_all(generator, requests))
+    scores.insert(scores.end(), result.prompt_logprobs.begin(), result.prompt_logprobs.end());
+  EXPECT_EQ(generator.statistics().prefill_passes, 1);
+  return scores;
+}
+
+TEST_F(CudaStreaming, ManyTokensMayUnpackWeights) {
+  for (const DType dtype : {DType::kBF16, DType::kI4}) {
+    GoldenOnCuda few("llama2", dtype), many("llama2", dtype, 1 << 20);
+    const std::vector<float> expected = scores_of_one_pass(few.subject());
+    const int64_t launches = cuda_emulator::counters().launches;
+    const std::vector<float> actual = scores_of_one_pass(many.subject());
+    EXPECT_GT(cuda_emulator::counters().launches - launches, launches) << dtype_name(dtype);
+    ASSERT_EQ(actual.size(), expected.size());
+    double error = 0, power = 0;
+    for (size_t i = 0; i < actual.size(); ++i) {
+      error += std::pow(actual[i] - expected[i], 2);
+      power += std::pow(expected[i], 2);
+    }
+    EXPECT_LT(error / power, 1e-4) << dtype_name(dtype);
+    cuda_emulator::reset();
+  }
+}
 
 TEST_F(CudaStreaming, EveryTierHoldsItsShare) {
   GoldenOnCuda model("llama2", DType::kF32);
@@ -295,7 +339,7 @@ TEST_F(CudaStreaming, DamageIsFoundOnTheWay) {
   bytes[static_cast<size_t>(segment.offset + 5)] ^= 1;
   write_file(weights, bytes);
   CudaDevice device;
-  CudaKernels kernels(device, model.store().config().vocab_size);
+  CudaKernels kernels(device, {.max_vocabulary = model.store().config().vocab_size});
   for (const Placement& placement : {kNvme, kHost, kDevice})
     EXPECT_THAT(
         [&] {

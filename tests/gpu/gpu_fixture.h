@@ -90,7 +90,7 @@ class GpuKernelsTest : public ::testing::Test {
   }
 
   CudaDevice device_;
-  CudaKernels kernels_{device_, 5000};
+  CudaKernels kernels_{device_, {.max_vocabulary = 5000}};
   std::unique_ptr<Stream> stream_ = device_.make_compute_stream();
   CpuDevice reference_device_{{.threads = 1}};
   ReferenceKernels reference_;

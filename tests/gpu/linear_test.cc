@@ -3,11 +3,25 @@
 
 #include <cmath>
 
+#include "gpu/unpacked_products.h"
 #include "tests/gpu/gpu_fixture.h"
 #include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
+
+// Integers of any bits, scales of both signs, padding that is not clean.
+std::vector<std::byte> random_quantised(const PackedWeight& weight, std::mt19937& random) {
+  std::vector<std::byte> bytes(static_cast<size_t>(weight.bytes()));
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  for (int64_t panel = 0; panel < weight.panels(); ++panel)
+    for (int64_t group = 0; group < weight.groups(); ++group)
+      for (int64_t output = 0; output < kPanelOutputs; ++output)
+        store_float(bytes.data() + panel * weight.panel_bytes() + weight.tiles_bytes() +
+                        group * weight.group_bytes(),
+                    DType::kF16, output, static_cast<float>(random() % 201) / 1000 - 0.1f);
+  return bytes;
+}
 
 class GpuLinearTest : public GpuKernelsTest {
  protected:
@@ -21,6 +35,13 @@ class GpuLinearTest : public GpuKernelsTest {
     Activation activation = Activation::kNone;
     DType target = DType::kF32;
     bool biased = true;
+  };
+  struct QuantisedCase {
+    DType dtype = DType::kI8;
+    DType source = DType::kBF16;
+    int32_t group_size = 32;
+    bool has_zeros = false;
+    int64_t rows = 1;
   };
 
   // NMSE of the GPU's target against the reference's.
@@ -46,12 +67,47 @@ class GpuLinearTest : public GpuKernelsTest {
     args.weight = weight.view(test.layout, on_device(weight.matrix(test.layout)).data);
     args.bias = test.biased ? floats_on_device(bias) : nullptr;
     args.target = on_device(actual);
-    kernels_.linear(args, *stream_);
+    tested_->linear(args, *stream_);
     finish();
     read(args.target, actual);
     clear();
     return nmse(actual, expected);
   }
+
+  // The same of a gated product of 300 inputs.
+  double error_of(const QuantisedCase& test, std::mt19937& random) {
+    PackedWeight weight = {nullptr, test.dtype,      WeightLayout::kTile64, 256,
+                           300,     test.group_size, test.has_zeros};
+    const std::vector<std::byte> bytes = random_quantised(weight, random);
+    Matrix source(test.source, test.rows, 300, 384), actual(DType::kF32, test.rows, 70),
+        expected(DType::kF32, test.rows, 70);
+    source.randomise(random);
+    weight.data = bytes.data();
+    LinearArgs args = {.source = source.view(),
+                       .weight = weight,
+                       .epilogue = Epilogue::kGated,
+                       .activation = Activation::kSilu,
+                       .target = expected.view()};
+    reference_.linear(args, *reference_stream_);
+    args.source = source_on_device(source);
+    args.weight.data = on_device(bytes);
+    args.target = on_device(actual);
+    tested_->linear(args, *stream_);
+    finish();
+    read(args.target, actual);
+    clear();
+    return nmse(actual, expected);
+  }
+
+  Kernels* tested_ = &kernels_;
+};
+
+// Products of many rows unpack weights in tiles, here a few panels at a time.
+class GpuManyRowsTest : public GpuLinearTest {
+ protected:
+  static constexpr int64_t kRows = UnpackedProducts::kLeastRows + 3;
+  GpuManyRowsTest() { tested_ = &unpacking_; }
+  CudaKernels unpacking_{device_, {.max_vocabulary = 1, .unpack_bytes = 3 * 64 * 320 * 2}};
 };
 
 TEST_F(GpuLinearTest, ShapesAndLayouts) {
@@ -82,19 +138,6 @@ TEST_F(GpuLinearTest, Epilogues) {
           if (target != DType::kF32) continue;
           EXPECT_LT(error_of({dtype, layout, rows, 50, 70, Epilogue::kAdd}, random), 1e-9);
         }
-}
-
-// Integers of any bits, scales of both signs, padding that is not clean.
-std::vector<std::byte> random_quantised(const PackedWeight& weight, std::mt19937& random) {
-  std::vector<std::byte> bytes(static_cast<size_t>(weight.bytes()));
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  for (int64_t panel = 0; panel < weight.panels(); ++panel)
-    for (int64_t group = 0; group < weight.groups(); ++group)
-      for (int64_t output = 0; output < kPanelOutputs; ++output)
-        store_float(bytes.data() + panel * weight.panel_bytes() + weight.tiles_bytes() +
-                        group * weight.group_bytes(),
-                    DType::kF16, output, static_cast<float>(random() % 201) / 1000 - 0.1f);
-  return bytes;
 }
 
 // However rows and outputs are cut: few rows and many go different ways.
@@ -138,33 +181,40 @@ TEST_F(GpuLinearTest, ARowHasTheSameBitsInAnyCall) {
 TEST_F(GpuLinearTest, QuantisedWeights) {
   std::mt19937 random(4);
   for (const DType dtype : {DType::kI8, DType::kI4})
-    for (const DType source_dtype : kFloatTypes)
+    for (const DType source : kFloatTypes)
       for (const int32_t group_size : {32, 64, 128})
         for (const bool has_zeros : {false, true})
-          for (const int64_t rows : {1, 18}) {
-            PackedWeight weight = {nullptr,    dtype,    WeightLayout::kTile64, 256, 300,
-                                   group_size, has_zeros};
-            const std::vector<std::byte> bytes = random_quantised(weight, random);
-            Matrix source(source_dtype, rows, 300, 384), actual(DType::kF32, rows, 70),
-                expected(DType::kF32, rows, 70);
-            source.randomise(random);
-            weight.data = bytes.data();
-            LinearArgs args = {.source = source.view(),
-                               .weight = weight,
-                               .epilogue = Epilogue::kGated,
-                               .activation = Activation::kSilu,
-                               .target = expected.view()};
-            reference_.linear(args, *reference_stream_);
-            args.source = source_on_device(source);
-            args.weight.data = on_device(bytes);
-            args.target = on_device(actual);
-            kernels_.linear(args, *stream_);
-            finish();
-            read(args.target, actual);
-            EXPECT_LT(nmse(actual, expected), 1e-9)
+          for (const int64_t rows : {1, 18})
+            EXPECT_LT(error_of({dtype, source, group_size, has_zeros, rows}, random), 1e-9)
                 << dtype_name(dtype) << ", groups of " << group_size << ", " << rows << " rows";
-            clear();
-          }
+}
+
+TEST_F(GpuManyRowsTest, EpiloguesAndShapes) {
+  std::mt19937 random(5);
+  for (const DType dtype : {DType::kF16, DType::kBF16})
+    for (const auto& [inputs, cols] : {std::pair<int64_t, int64_t>{37, 70}, {128, 257}}) {
+      for (const Epilogue epilogue : {Epilogue::kStore, Epilogue::kAdd, Epilogue::kGated})
+        EXPECT_LT(error_of({dtype, WeightLayout::kTile64, kRows, inputs, cols, epilogue,
+                            epilogue == Epilogue::kGated ? Activation::kSilu : Activation::kNone},
+                           random),
+                  1e-9)
+            << dtype_name(dtype) << ' ' << inputs << " to " << cols;
+      EXPECT_LT(error_of({dtype, WeightLayout::kTile64, kRows, inputs, cols, Epilogue::kActivate,
+                          Activation::kGeluTanh, dtype},
+                         random),
+                nmse_limit(dtype));
+    }
+}
+
+// Numbers of quantised weights are rounded to the source's type.
+TEST_F(GpuManyRowsTest, QuantisedWeights) {
+  std::mt19937 random(6);
+  for (const DType dtype : {DType::kI8, DType::kI4})
+    for (const DType source : {DType::kF16, DType::kBF16})
+      for (const int32_t group_size : {32, 128})
+        EXPECT_LT(error_of({dtype, source, group_size, group_size == 32, kRows}, random),
+                  nmse_limit(source))
+            << dtype_name(dtype) << ", groups of " << group_size;
 }
 
 TEST_F(GpuLinearTest, IntegerActivationsThrowAtTheCall) {

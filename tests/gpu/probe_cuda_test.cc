@@ -16,7 +16,7 @@ constexpr int64_t kFreeBytes = int64_t{512} << 20;
 
 Backend emulated_backend() {
   auto device = std::make_unique<CudaDevice>();
-  auto kernels = std::make_unique<CudaKernels>(*device, 1);
+  auto kernels = std::make_unique<CudaKernels>(*device, KernelLimits{.max_vocabulary = 1});
   return {std::move(device), std::move(kernels), kFreeBytes};
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gpu/launchers.h"
 #include "tests/gpu/gpu_fixture.h"
 
 namespace zerostream {
@@ -11,10 +12,30 @@ namespace {
 
 constexpr int64_t kFloat = 4, kHalf = 2;
 
+struct WeightKind {
+  const char* name;
+  DType dtype;
+  int32_t group_size;
+  bool has_zeros;
+};
+constexpr WeightKind kWeightKinds[] = {{"bf16", DType::kBF16, 0, false},
+                                       {"int8", DType::kI8, 64, false},
+                                       {"int4", DType::kI4, 64, true}};
+
 class TrafficTest : public GpuKernelsTest {
  protected:
   TensorView matrix(DType dtype, int64_t cols) {
     return source_on_device(Matrix(dtype, 1, round_up(cols, 128)).randomise(random_));
+  }
+  PackedWeight packed(const WeightKind& kind, int64_t outputs, int64_t inputs) {
+    PackedWeight weight = {nullptr, kind.dtype,      WeightLayout::kTile64, outputs,
+                           inputs,  kind.group_size, kind.has_zeros};
+    weight.data = on_device(std::vector<std::byte>(static_cast<size_t>(weight.bytes())));
+    return weight;
+  }
+  // Of a weight, without the padding of its group tables.
+  static int64_t moved_bytes(const PackedWeight& weight) {
+    return weight.panels() * (weight.tiles_bytes() + weight.groups() * weight.group_bytes());
   }
   const float* vector(int64_t cols) { return floats_on_device(Matrix(DType::kF32, 1, cols)); }
   // Bytes that were moved since the last call over the least.
@@ -42,26 +63,26 @@ TEST_F(TrafficTest, Norm) {
 
 TEST_F(TrafficTest, Linear) {
   constexpr int64_t kInputs = 1024, kOutputs = 512;
-  struct Case {
-    const char* name;
-    DType dtype;
-    int32_t group_size;
-    bool has_zeros;
-  };
-  for (const Case& test :
-       {Case{"linear_bf16", DType::kBF16, 0, false}, Case{"linear_int8", DType::kI8, 64, false},
-        Case{"linear_int4", DType::kI4, 64, true}}) {
-    PackedWeight weight = {nullptr, test.dtype,      WeightLayout::kTile64, kOutputs,
-                           kInputs, test.group_size, test.has_zeros};
-    weight.data = on_device(std::vector<std::byte>(static_cast<size_t>(weight.bytes())));
-    const int64_t padding = weight.panels() * (weight.panel_bytes() - weight.tiles_bytes() -
-                                               weight.groups() * weight.group_bytes());
+  for (const WeightKind& kind : kWeightKinds) {
+    const PackedWeight weight = packed(kind, kOutputs, kInputs);
     kernels_.linear({.source = matrix(DType::kBF16, kInputs),
                      .weight = weight,
                      .target = matrix(DType::kF32, kOutputs)},
                     *stream_);
-    expect_little(weight.bytes() - padding + kInputs * kHalf + kOutputs * kFloat, test.name);
+    expect_little(moved_bytes(weight) + kInputs * kHalf + kOutputs * kFloat,
+                  ("linear_" + std::string(kind.name)).c_str());
     clear();
+  }
+}
+
+TEST_F(TrafficTest, Unpack) {
+  constexpr int64_t kInputs = 1024, kOutputs = 512;
+  const TensorView rows = source_on_device(Matrix(DType::kBF16, kOutputs, kInputs));
+  for (const WeightKind& kind : kWeightKinds) {
+    const PackedWeight weight = packed(kind, kOutputs, kInputs);
+    launch_unpack(weight, rows, dynamic_cast<CudaStream&>(*stream_));
+    expect_little(moved_bytes(weight) + kOutputs * kInputs * kHalf,
+                  ("unpack_" + std::string(kind.name)).c_str());
   }
 }
 

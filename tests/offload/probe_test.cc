@@ -49,7 +49,7 @@ class ProbeTest : public testing::Test {
   }
 
   TempDir folder_;
-  Backend backend_ = make_backend({}, 1);
+  Backend backend_ = make_backend({}, {.max_vocabulary = 1});
 };
 
 TEST_F(ProbeTest, AQuickProfileHasWhatARunNeeds) {

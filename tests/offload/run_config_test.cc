@@ -48,7 +48,8 @@ TEST_F(RunConfigTest, EmptyFileGivesDefaults) {
 TEST_F(RunConfigTest, EveryKeyTakesEffect) {
   const RunConfig config = load(R"(
 model: {path: m, store: s}
-device: {type: cpu, threads: 3, memory: 5GiB, int8_activations: true}
+device: {type: cpu, threads: 3, memory: 5GiB, int8_activations: true,
+         batch_invariant: true}
 host: {memory: 24GiB}
 weights: {placement: nvme, dtype: int4, group_size: 128, asymmetric: true, quantise_head: true}
 nvme: {engine: libaio, queue_depth: 7, block_size: 1MiB, direct: false, timeout: 7.5}
@@ -66,6 +67,7 @@ job: {input: i.jsonl, output: o.jsonl, report: r.json, resume: false, trace: ~, 
   EXPECT_EQ(config.model.store, folder_.file("s"));
   EXPECT_EQ(config.device.threads, 3);
   EXPECT_TRUE(config.device.int8_activations);
+  EXPECT_TRUE(config.device.batch_invariant);
   EXPECT_EQ(config.device.memory, int64_t{5} << 30);
   EXPECT_EQ(config.host.memory, int64_t{24} << 30);
   EXPECT_EQ(config.weights.placement.kind, PlacementKind::kNvme);
@@ -118,6 +120,7 @@ TEST_F(RunConfigTest, JsonHoldsEveryKey) {
                                   {"threads", 0},
                                   {"memory", "auto"},
                                   {"int8_activations", false},
+                                  {"batch_invariant", false},
                                   {"module", nullptr}}));
   for (const char* section : {"host", "nvme", "prefetch", "kv_cache", "batch", "parallel"})
     EXPECT_FALSE(json[section].empty()) << section;
