@@ -145,7 +145,7 @@ Placement resolved_placement(const MemoryPlan& plan, const ModelLayout& layout) 
 }
 
 Placement resolved_kv_placement(const MemoryPlan& plan) {
-  if (plan.kv_on_storage())
+  if (plan.kv_overflows())
     return {.kind = plan.kv_on_host ? PlacementKind::kHost : PlacementKind::kNvme};
   const bool own_memory = !plan.on_host.empty();
   return {.kind = PlacementKind::kHost,

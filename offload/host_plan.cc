@@ -102,11 +102,11 @@ void plan_host_memory(const ModelLayout& layout, const Placement& asked, int64_t
     plan.host_pools.push_back({"staging", staging_bytes(plan.ring_bytes)});
     plan.host_pools.push_back({"embedding rows", embedding_row_bytes(layout, plan)});
   }
-  if (plan.kv_on_storage()) add_kv_buffers(layout, plan);
+  if (plan.kv_overflows()) add_kv_buffers(layout, plan);
   int64_t room = host_memory;
   for (const PoolBytes& pool : plan.host_pools) room -= pool.bytes;
   const ModelLayout rest = without_resident(layout, plan.resident);
-  if (plan.kv_on_storage() && plan.kv_on_host) {
+  if (plan.kv_overflows() && plan.kv_on_host) {
     const bool free_choice = asked.kind == PlacementKind::kAuto;
     const int64_t weights = free_choice ? 0 : host_bytes_wanted(layout, rest, asked, room);
     room -= place_kv(host_memory, room - weights, plan);

@@ -45,8 +45,8 @@ class Planner {
       : layout_(layout),
         request_(request),
         kv_dtype_(request.kv_dtype.value_or(layout.compute_dtype)),
-        kv_on_storage_(request.kv_placement.kind == PlacementKind::kNvme ||
-                       request.kv_placement.kind == PlacementKind::kShares) {
+        kv_overflows_(request.kv_placement.kind == PlacementKind::kNvme ||
+                      request.kv_placement.kind == PlacementKind::kShares) {
     block_bytes_ = KvStore::block_bytes(layout.config, kv_dtype_, request.block_tokens);
     resident_goal_ = request.placement.memory_bytes(layout.weights_bytes(), "weights.placement");
   }
@@ -120,7 +120,7 @@ class Planner {
 
   // Of what comes from elsewhere in mid-pass.
   int64_t kv_table_bytes(const MemoryPlan& plan) const {
-    if (!request_.own_memory || !kv_on_storage_) return 0;
+    if (!request_.own_memory || !kv_overflows_) return 0;
     return KvStore::table_bytes(plan.max_sequences, longest_row(), request_.block_tokens);
   }
 
@@ -134,7 +134,7 @@ class Planner {
   }
   int64_t longest_row() const {
     const int64_t limit = layout_.config.max_position_embeddings;
-    const int64_t unknown = kv_on_storage_ ? 4 * kUnknownRowTokens : kUnknownRowTokens / 4;
+    const int64_t unknown = kv_overflows_ ? 4 * kUnknownRowTokens : kUnknownRowTokens / 4;
     return request_.workload.rows == 0 ? std::min(limit, unknown)
                                        : std::min(limit, request_.workload.longest_row_tokens);
   }
@@ -168,15 +168,17 @@ class Planner {
     return std::max(kept, blocks_in_use(plan));
   }
 
-  int64_t kv_ring_bytes() const {
+  // A slot need not hold more of a layer than all rows have.
+  int64_t kv_ring_bytes(const MemoryPlan& plan) const {
+    const int64_t of_layer = blocks_wanted(plan) * block_bytes_ / layout_.config.num_hidden_layers;
     return KvStore::ring_bytes(layout_.config, kv_dtype_, request_.block_tokens, longest_row(),
-                               request_.kv_slot_bytes);
+                               std::min(request_.kv_slot_bytes, of_layer));
   }
 
   // What the pools for keys and values should have at least. Where nothing is known of rows, half
   // of what is left is enough.
   int64_t kv_bytes_wanted(const MemoryPlan& plan) const {
-    if (kv_on_storage_) return kv_ring_bytes() + kv_memory_blocks(plan) * block_bytes_;
+    if (kv_overflows_) return kv_ring_bytes(plan) + kv_memory_blocks(plan) * block_bytes_;
     const int64_t wanted = blocks_wanted(plan) * block_bytes_;
     if (request_.workload.rows > 0) return wanted;
     return std::clamp(left(plan) / 2,
@@ -184,7 +186,7 @@ class Planner {
                       wanted);
   }
   int64_t kv_bytes_least(const MemoryPlan& plan) const {
-    return kv_on_storage_ ? kv_bytes_wanted(plan) : blocks_least() * block_bytes_;
+    return kv_overflows_ ? kv_bytes_wanted(plan) : blocks_least() * block_bytes_;
   }
   bool feasible(const MemoryPlan& plan) const { return left(plan) >= kv_bytes_least(plan); }
 
@@ -247,19 +249,19 @@ class Planner {
     plan.kv_on_host = request_.kv_on_host;
     plan.pools = fixed_pools(plan);
     int64_t bytes = left(plan);
-    if (kv_on_storage_) {
-      plan.kv_ring_bytes = kv_ring_bytes();
+    if (kv_overflows_) {
+      plan.kv_ring_bytes = kv_ring_bytes(plan);
       bytes -= plan.kv_ring_bytes;
     }
     plan.kv_memory_blocks = std::min(bytes / block_bytes_, most);
-    if (kv_on_storage_)
+    if (kv_overflows_)
       plan.kv_memory_blocks = std::min(plan.kv_memory_blocks, kv_memory_blocks(plan));
     plan.kv_blocks = plan.kv_memory_blocks;
     // Room on storage costs nothing.
     const int64_t wanted = (plan.kv_on_host ? 1 : 2) * blocks_wanted(plan);
-    if (kv_on_storage_) plan.kv_blocks = std::clamp(wanted, plan.kv_memory_blocks, most);
+    if (kv_overflows_) plan.kv_blocks = std::clamp(wanted, plan.kv_memory_blocks, most);
     plan.kv_least_blocks = std::max(blocks_least(), plan.kv_memory_blocks + 1);
-    if (!plan.kv_on_storage()) plan.kv_ring_bytes = 0;
+    if (!plan.kv_overflows()) plan.kv_ring_bytes = 0;
     plan.pools.push_back({"kv cache", plan.kv_memory_blocks * block_bytes_});
     plan.pools.push_back({"kv slots", plan.kv_ring_bytes});
     return plan;
@@ -281,7 +283,7 @@ class Planner {
   const ModelLayout& layout_;
   const MemoryRequest& request_;
   const DType kv_dtype_;
-  const bool kv_on_storage_;
+  const bool kv_overflows_;
   int64_t block_bytes_ = 0;  // over all layers
   std::optional<int64_t> resident_goal_;
 };

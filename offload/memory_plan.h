@@ -55,8 +55,8 @@ struct MemoryPlan {
   int64_t kv_read_pinned_bytes = 0, kv_write_pinned_bytes = 0;
   std::vector<PoolBytes> host_pools;  // of host memory
 
-  // Some blocks are on storage, or in host memory where kv_on_host.
-  bool kv_on_storage() const { return kv_memory_blocks < kv_blocks; }
+  // Some blocks rest on storage, or in host memory where kv_on_host.
+  bool kv_overflows() const { return kv_memory_blocks < kv_blocks; }
   int64_t resident_bytes(const ModelLayout& layout) const;
   int64_t host_bytes(const ModelLayout& layout) const;  // of weights that are on_host
 };

@@ -196,7 +196,7 @@ class Search {
   }
 
   void place_kv(Tier tier, RunPlan& plan) const {
-    if (!plan.memory.kv_on_storage()) return;
+    if (!plan.memory.kv_overflows()) return;
     const double used = static_cast<double>(rows_at_once(plan) * blocks_per_row());
     const double kept = static_cast<double>(plan.memory.kv_memory_blocks);
     plan.run.kv = tier;

@@ -13,7 +13,7 @@ namespace {
 constexpr int32_t kManyRows = 256;  // more at once change little where nothing streams
 
 bool fits_memory(const ModelLayout& layout, const MemoryRequest& request, const MemoryPlan& plan) {
-  if (plan.resident_bytes(layout) < layout.weights_bytes() || plan.kv_on_storage()) return false;
+  if (plan.resident_bytes(layout) < layout.weights_bytes() || plan.kv_overflows()) return false;
   if (request.max_sequences > 0) return true;
   const int64_t rows = request.workload.rows > 0 ? request.workload.rows : kManyRows;
   return plan.max_sequences >= std::min<int64_t>(rows, kManyRows);

@@ -53,9 +53,9 @@ TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
   const std::string expected = read("out.jsonl");
   const auto settings = [&](const std::string& placement, const std::string& host_memory) {
     return cuda_settings({"--set", "kv_cache.placement=" + placement, "--set",
-                          "kv_cache.block_tokens=1", "--set", "device.memory=128MiB", "--set",
-                          "batch.max_sequences=4", "--set", "batch.token_budget=4", "--set",
-                          "job.resume=false", "--set", "host.memory=" + host_memory});
+                          "kv_cache.block_tokens=1", "--set", "batch.max_sequences=4", "--set",
+                          "batch.token_budget=4", "--set", "job.resume=false", "--set",
+                          "host.memory=" + host_memory});
   };
   for (const std::string placement : {"host", "nvme", "{device: 20%, host: rest}"}) {
     const std::vector<std::string> given = settings(placement, "256MiB");
@@ -86,6 +86,31 @@ TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.err,
               testing::AllOf(HasSubstr("of keys and values"), HasSubstr("Raise host.memory")));
+}
+
+// What was written before stays, and the same command goes on from there.
+TEST_F(CudaRunTest, AFailureOfTheDeviceInMidRunLosesNothing) {
+  write_rows(8, 6);
+  ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
+  const std::string expected = read("out.jsonl");
+  const std::vector<std::string> arguments =
+      on_cuda({"--set", "batch.max_sequences=2", "--set", "weights.placement=nvme", "--set",
+               "weights.dtype=fp32"});
+  for (const char* failure : {"kernel 500", "cudaMemcpyAsync 300"}) {
+    std::filesystem::remove(folder_.file("out.jsonl"));
+    std::filesystem::remove(folder_.file("out.jsonl.state"));
+    const CommandResult failed = run_command(arguments, folder_.path().string(), "",
+                                             [&] { setenv("EMULATED_CUDA_FAILS", failure, 1); });
+    EXPECT_EQ(failed.exit_code, 6) << failure << ": " << failed.err;
+    EXPECT_THAT(failed.err, HasSubstr("cudaErrorIllegalAddress")) << failure;
+    const std::string kept = read("out.jsonl");
+    EXPECT_FALSE(kept.empty()) << failure;
+    EXPECT_LT(kept.size(), expected.size()) << failure;
+    EXPECT_EQ(expected.compare(0, kept.size(), kept), 0) << failure;
+    const CommandResult resumed = command(arguments);
+    EXPECT_EQ(resumed.exit_code, 0) << failure << ": " << resumed.err;
+    EXPECT_EQ(read("out.jsonl"), expected) << failure;
+  }
 }
 
 TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {

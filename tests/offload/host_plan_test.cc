@@ -72,10 +72,10 @@ TEST_F(HostPlanTest, NeverExceedsEitherMemory) {
       EXPECT_LE(total(plan.pools), request_.host_memory);
       EXPECT_LE(total(plan.host_pools), host_memory);
       EXPECT_EQ(bytes_of("kv cache", plan.pools), plan.kv_memory_blocks * plan.kv_block_bytes);
-      const bool pinned = plan.kv_on_storage() && plan.kv_on_host;
+      const bool pinned = plan.kv_overflows() && plan.kv_on_host;
       EXPECT_EQ(bytes_of("kv cache", plan.host_pools),
                 pinned ? plan.kv_blocks * plan.kv_block_bytes : 0);
-      EXPECT_EQ(bytes_of("kv staging", plan.host_pools) > 0, plan.kv_on_storage());
+      EXPECT_EQ(bytes_of("kv staging", plan.host_pools) > 0, plan.kv_overflows());
       on_host += pinned ? 1 : 0;
     } catch (const InfeasibleError&) {
     }
@@ -88,11 +88,11 @@ TEST_F(HostPlanTest, NeverExceedsEitherMemory) {
 TEST_F(HostPlanTest, KeysAndValuesRestWhereTheyAreAskedTo) {
   request_.kv_placement = kDevice;
   const MemoryPlan device = plan();
-  EXPECT_FALSE(device.kv_on_storage());
+  EXPECT_FALSE(device.kv_overflows());
   for (const Placement& placement : {kHost, kNvme, kMostlyHost, kMostlyNvme}) {
     request_.kv_placement = placement;
     const MemoryPlan plan = this->plan();
-    EXPECT_TRUE(plan.kv_on_storage());
+    EXPECT_TRUE(plan.kv_overflows());
     EXPECT_EQ(plan.kv_on_host, kv_rests_on_host(placement));
     EXPECT_GT(plan.kv_ring_bytes, 0);
     EXPECT_EQ(plan.kv_table_bytes, bytes_of("kv tables", plan.pools));

@@ -153,20 +153,20 @@ TEST_F(MemoryPlanTest, KeysAndValuesOnStorageLeaveMemoryForWeights) {
   request.host_memory = int64_t{64} << 20;
   request.max_sequences = 16;
   request.token_budget = 16;
-  request.kv_slot_bytes = kTileBytes;
   request.workload = {.rows = 100,
                       .mean_prompt_tokens = 50,
                       .mean_new_tokens = 50,
                       .longest_prompt_tokens = 60,
                       .longest_row_tokens = 120};
   const MemoryPlan in_memory = plan_memory(layout(), request);
-  EXPECT_FALSE(in_memory.kv_on_storage());
+  EXPECT_FALSE(in_memory.kv_overflows());
   request.kv_placement.kind = PlacementKind::kNvme;
   const MemoryPlan on_storage = plan_memory(layout(), request);
-  EXPECT_TRUE(on_storage.kv_on_storage());
+  EXPECT_TRUE(on_storage.kv_overflows());
   EXPECT_EQ(on_storage.kv_blocks, 16 * layout().config.max_position_embeddings / 16);
   EXPECT_LT(on_storage.kv_memory_blocks, in_memory.kv_memory_blocks);
   EXPECT_GT(on_storage.kv_ring_bytes, 0);
+  EXPECT_LT(on_storage.kv_ring_bytes, request.kv_slot_bytes) << "slots are for what rows have";
 }
 
 TEST_F(MemoryPlanTest, ManyRowsGetTheirTokens) {

@@ -90,10 +90,10 @@ TEST_F(PlannerTest, KeysAndValuesGoToStorageWhereThatPays) {
   request_.memory.workload = job(500, 3000, 500);
   request_.memory.kv_placement.kind = PlacementKind::kHost;
   const RunPlan memory = plan();
-  EXPECT_FALSE(memory.memory.kv_on_storage());
+  EXPECT_FALSE(memory.memory.kv_overflows());
   request_.memory.kv_placement.kind = PlacementKind::kNvme;
   const RunPlan storage = plan();
-  EXPECT_TRUE(storage.memory.kv_on_storage());
+  EXPECT_TRUE(storage.memory.kv_overflows());
   EXPECT_GT(storage.job.busy.storage, 0);
   request_.memory.kv_placement.kind = PlacementKind::kAuto;
   EXPECT_GE(rate(),
