@@ -46,7 +46,8 @@ void CudaEvent::wait() {
 }
 
 void CudaEvent::record(cudaStream_t stream, std::exception_ptr error) {
-  require(!recorded_ || done(), "an event is recorded again only after its last record passed");
+  require(error != nullptr || !recorded_ || done(),
+          "an event is recorded again only after its last record passed");
   const std::lock_guard lock(mutex_);
   recorded_ = true;
   error_ = std::move(error);

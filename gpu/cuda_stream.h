@@ -26,8 +26,8 @@ class CudaEvent : public Event {
   void wait() override;
 
   // For streams. record: `error` is what stopped the stream before, or null; throws InternalError
-  // if the last record has not passed. make_wait: throws InternalError if there is no record;
-  // returns the error of the record, or null.
+  // if there is no error and the last record has not passed. make_wait: throws InternalError if
+  // there is no record; returns the error of the record, or null.
   void record(cudaStream_t stream, std::exception_ptr error);
   std::exception_ptr make_wait(cudaStream_t stream);
 

@@ -29,8 +29,10 @@ Staging::Staging(Device& device, EventFd& wake, StagingOptions options, Done don
       done_(std::move(done)),
       memory_(device.allocate_pinned(options.pinned_bytes / piece_bytes_ * piece_bytes_)),
       pieces_(static_cast<size_t>(memory_.size() / piece_bytes_)),
-      stream_(device.make_copy_stream()) {
+      stream_(device.make_copy_stream()),
+      notices_(device.make_copy_stream()) {
   for (size_t i = pieces_.size(); i-- > 0;) free_.push_back(static_cast<int>(i));
+  for (size_t i = 0; i < pieces_.size(); ++i) copied_.push_back(device.make_event());
   back_.reserve(pieces_.size());
   returned_.reserve(pieces_.size());
   back_tickets_.reserve(kMostTickets);
@@ -38,9 +40,11 @@ Staging::Staging(Device& device, EventFd& wake, StagingOptions options, Done don
 }
 
 Staging::~Staging() {
-  try {
-    stream_->synchronize();
-  } catch (const Error&) {  // reported by the ready events
+  for (Stream* stream : {stream_.get(), notices_.get()}) {
+    try {
+      stream->synchronize();
+    } catch (const Error&) {  // reported by the ready events
+    }
   }
 }
 
@@ -58,7 +62,8 @@ void Staging::copy_from_memory(Ticket& ticket) {
     copied += run.bytes;
   }
   stream_->record(*ticket.ready_event());
-  stream_->run_on_host([this, &ticket, from_ns] {
+  notices_->wait(*ticket.ready_event());
+  notices_->run_on_host([this, &ticket, from_ns] {
     note_copy(ticket, from_ns);
     {
       std::lock_guard lock(mutex_);
@@ -158,8 +163,10 @@ void Staging::copy_piece(int buffer) {
     compare(ticket);
   }
   const bool last = part.reads == 0 && !part.more;
-  if (last && part.error == nullptr) stream_->record(*ticket.ready_event());
-  let_go(ticket);  // after the record, so that the event has passed when the ticket is used again
+  // So that the ready event has passed when the ticket is used again.
+  Event* passed = last && part.error == nullptr ? ticket.ready_event() : copied_[buffer].get();
+  stream_->record(*passed);
+  let_go(ticket, *passed);
   if (last) done_(ticket, part.error);
 }
 
@@ -185,8 +192,8 @@ void Staging::compare(Ticket& ticket) {
       ") is damaged: its digest is not that of the manifest"));
 }
 
-// Gives back the buffers of pieces that nobody needs but their copies.
-void Staging::let_go(Ticket& ticket) {
+// Gives back the buffers of pieces that nobody needs but their copies, all before `passed`.
+void Staging::let_go(Ticket& ticket, Event& passed) {
   const StagedPart& part = ticket.staged;
   const bool all = !ticket.request.digest || part.error != nullptr;
   for (int buffer = 0; buffer < static_cast<int>(pieces_.size()); ++buffer) {
@@ -194,7 +201,8 @@ void Staging::let_go(Ticket& ticket) {
     if (!piece.arrived || piece.ticket != &ticket || !(all || piece.begin < part.digested))
       continue;
     piece.arrived = false;
-    stream_->run_on_host([this, buffer, &ticket, from_ns = piece.copy_from_ns] {
+    notices_->wait(passed);
+    notices_->run_on_host([this, buffer, &ticket, from_ns = piece.copy_from_ns] {
       note_copy(ticket, from_ns);
       give_back(buffer);
     });

@@ -59,9 +59,9 @@ class Staging {
   void finish_transfer(int buffer, std::exception_ptr error);
   void copy_piece(int buffer);
   void compare(Ticket& ticket);
-  void let_go(Ticket& ticket);
+  void let_go(Ticket& ticket, Event& passed);
   void copy_from_memory(Ticket& ticket);
-  void note_copy(const Ticket& ticket, int64_t from_ns);  // the copy stream's
+  void note_copy(const Ticket& ticket, int64_t from_ns);  // the notices'
   void give_back(int buffer);                             // any thread
   std::byte* buffer_data(int buffer) const { return memory_.data() + buffer * piece_bytes_; }
 
@@ -78,8 +78,10 @@ class Staging {
   std::mutex mutex_;
   std::vector<int> returned_;    // protected by mutex_
   std::vector<Ticket*> passed_;  // copied from memory; protected by mutex_
-  int64_t copied_at_ns_ = 0;     // the last copy's end, of the copy stream's tasks
+  int64_t copied_at_ns_ = 0;     // the last copy's end, of the notices' tasks
   std::unique_ptr<Stream> stream_;
+  std::vector<std::unique_ptr<Event>> copied_;  // by buffer
+  std::unique_ptr<Stream> notices_;  // of copies that have passed: the next does not wait for them
 };
 
 }  // namespace zerostream

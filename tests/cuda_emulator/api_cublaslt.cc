@@ -22,6 +22,7 @@ struct Algorithm {
 };
 constexpr uint64_t kMark = 0x656d756c61746564;
 constexpr uint64_t kWorkspaceBytes = 1 << 16;  // it asks for some, so that a missing one shows
+constexpr uint32_t kBiasAlignment = 16;        // that kernels may count on, whatever was said
 
 cublasStatus_t refuse(const char* why, cublasStatus_t status = CUBLAS_STATUS_INVALID_VALUE) {
   Runtime::get().refuse(cudaErrorInvalidValue, why);
@@ -245,6 +246,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t kind
   if (!aligned(a, chosen.alignments[0]) || !aligned(b, chosen.alignments[1]) ||
       !aligned(c, chosen.alignments[2]) || !aligned(d, chosen.alignments[3]))
     return refuse("a matrix is aligned worse than the algorithm was chosen for");
+  if (has_bias(product.kind) && !aligned(product.kind.bias, kBiasAlignment))
+    return refuse("a bias is not aligned to 16 bytes");
   Runtime::get().count([](auto& counters) { ++counters.launches; });
   stream->push([=, scale = *static_cast<const float*>(beta)] {
     Runtime::get().run([&] { product.multiply(a, b, scale, d); });

@@ -110,7 +110,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (const cudaError_t error = Runtime::get().enter("cudaStreamSynchronize")) return error;
   count_synchronisation();
-  stream->push_mark()->wait();
+  if (stream != nullptr) stream->push_mark()->wait();  // else nothing is left to wait for
   return Runtime::get().broken();
 }
 

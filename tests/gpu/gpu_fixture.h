@@ -21,6 +21,8 @@ class DeviceImage {
   DeviceImage(const void* source, int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
     EXPECT_EQ(cudaMalloc(&data_, bytes_), cudaSuccess);
     EXPECT_EQ(cudaMemcpy(data_, source, bytes_, cudaMemcpyHostToDevice), cudaSuccess);
+    // The last bytes of pageable memory may be on their way yet, and our streams do not wait.
+    EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
   }
   ~DeviceImage() { EXPECT_EQ(cudaFree(data_), cudaSuccess); }
   DeviceImage(const DeviceImage&) = delete;

@@ -1,7 +1,8 @@
 // The part of cuBLASLt that the project calls, for host compilers. Names, values and meaning are
 // cuBLASLt's. One algorithm multiplies everything, in fp32 and with the inputs ascending, when the
 // stream gets there. What is not emulated is refused, as are matrices that leave their allocation
-// or are aligned worse than was said when the algorithm was chosen.
+// or are aligned worse than was said when the algorithm was chosen, and a bias that is not aligned
+// to 16 bytes: of that nothing can be said, and some kernels of cuBLASLt fault there.
 #pragma once
 
 #include <cstddef>

@@ -1,2 +1,2 @@
 # A pinned buffer is read into again before its copy to the device is done.
-s/stream_->run_on_host\(\[this, buffer, &ticket/std::invoke([this, buffer, \&ticket/
+s/notices_->run_on_host\(\[this, buffer, &ticket/std::invoke([this, buffer, \&ticket/
