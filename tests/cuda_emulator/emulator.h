@@ -31,6 +31,7 @@ struct Options {
   uint64_t schedule_seed = 0;  // order of threads and blocks; 0: ascending
   int delay_us = 0;            // every operation of a stream waits for up to this long
   int copy_delay_us = 0;       // every copy of a stream takes this long, too
+  int callback_delay_us = 0;   // and every callback
   bool forbid_pageable_copies = false;
   bool serial_callbacks = true;  // false: streams do not wait for each other's
 };

@@ -1,6 +1,8 @@
 #include "tests/cuda_emulator/runtime.h"
 
+#include <chrono>
 #include <exception>
+#include <thread>
 
 #include "tests/cuda_emulator/block.h"
 #include "tests/cuda_emulator/sanitizers.h"
@@ -74,6 +76,7 @@ void Runtime::run_kernel(const cudaLaunchConfig_t& config, const std::function<v
 void Runtime::run_callback(const std::function<void()>& callback) {
   std::unique_lock lock(callbacks_, std::defer_lock);
   if (options().serial_callbacks && !kTsan) lock.lock();
+  std::this_thread::sleep_for(std::chrono::microseconds(options().callback_delay_us));
   in_callback = true;
   callback();
   in_callback = false;
