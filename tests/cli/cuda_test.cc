@@ -90,13 +90,13 @@ TEST_F(CudaRunTest, SameRowsWithKeysAndValuesElsewhere) {
 
 // What was written before stays, and the same command goes on from there.
 TEST_F(CudaRunTest, AFailureOfTheDeviceInMidRunLosesNothing) {
-  write_rows(8, 6);
+  write_rows(14, 6);
   ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
   const std::string expected = read("out.jsonl");
   const std::vector<std::string> arguments =
       on_cuda({"--set", "batch.max_sequences=2", "--set", "weights.placement=nvme", "--set",
                "weights.dtype=fp32"});
-  for (const char* failure : {"kernel 500", "cudaMemcpyAsync 300"}) {
+  for (const char* failure : {"kernel 500", "cudaMemcpyAsync 180"}) {
     std::filesystem::remove(folder_.file("out.jsonl"));
     std::filesystem::remove(folder_.file("out.jsonl.state"));
     const CommandResult failed = run_command(arguments, folder_.path().string(), "",
