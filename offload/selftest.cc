@@ -85,6 +85,8 @@ SelftestResult run_selftest(const Backend& subject, const Backend& reference,
     tell(kernel.name);
     result.kernels.push_back(check_kernel(tested, plain, kernel));
   }
+  for (const KernelCheck& check : result.kernels)
+    result.arithmetic_rate = std::max(result.arithmetic_rate, check.flops_per_second);
   tell("copies");
   result.links = copy_rates(*subject.device);
   result.memory_rate = result.links.front().bytes_per_second;
@@ -104,7 +106,9 @@ Json selftest_json(const SelftestResult& result) {
                        {"seconds", check.seconds},
                        {"size", check.large ? "large" : "small"},
                        {"bytes_per_second", check.bytes_per_second},
-                       {"flops_per_second", check.flops_per_second}});
+                       {"flops_per_second", check.flops_per_second},
+                       {"share_of_memory", check.bytes_per_second / result.memory_rate},
+                       {"share_of_arithmetic", check.flops_per_second / result.arithmetic_rate}});
   for (const LinkRate& link : result.links) links[link.name] = link.bytes_per_second;
   return {{"device", result.device},
           {"passed", result.passed()},
@@ -114,16 +118,17 @@ Json selftest_json(const SelftestResult& result) {
 
 std::string selftest_text(const SelftestResult& result) {
   std::string text = printf_line("%s", result.device.c_str());
-  text += printf_line("%-34s %-6s %10s %10s %9s %7s %10s", "kernel", "", "error", "us", "GB/s",
-                      "of copy", "GFLOP/s");
+  text += printf_line("%-34s %-6s %10s %10s %9s %7s %10s %7s", "kernel", "", "error", "us", "GB/s",
+                      "of copy", "GFLOP/s", "of best");
   int failed = 0;
   for (const KernelCheck& check : result.kernels) {
     failed += check.passed() ? 0 : 1;
-    text += printf_line("%-34s %-6s %10.2g %10.4g %9.3g %6.0f%% %10.4g%s", check.name.c_str(),
-                        check.passed() ? "ok" : "FAILED", check.error, 1e6 * check.seconds,
-                        1e-9 * check.bytes_per_second,
-                        100 * check.bytes_per_second / result.memory_rate,
-                        1e-9 * check.flops_per_second, check.large ? "" : "  small");
+    text += printf_line(
+        "%-34s %-6s %10.2g %10.4g %9.3g %6.0f%% %10.4g %6.0f%%%s", check.name.c_str(),
+        check.passed() ? "ok" : "FAILED", check.error, 1e6 * check.seconds,
+        1e-9 * check.bytes_per_second, 100 * check.bytes_per_second / result.memory_rate,
+        1e-9 * check.flops_per_second, 100 * check.flops_per_second / result.arithmetic_rate,
+        check.large ? "" : "  small");
     if (!check.problem.empty()) text += printf_line("    %s", check.problem.c_str());
   }
   for (const LinkRate& link : result.links)

@@ -29,7 +29,8 @@ struct LinkRate {
 
 struct SelftestResult {
   std::string device;
-  double memory_rate = 0;  // bytes per second that the device's memory gave to copies within it
+  double memory_rate = 0;      // bytes per second that the device's memory gave to copies within it
+  double arithmetic_rate = 0;  // flops per second of the fastest product
   std::vector<KernelCheck> kernels;
   std::vector<LinkRate> links;
   bool passed() const;

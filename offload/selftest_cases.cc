@@ -59,12 +59,14 @@ KernelWork convert_work(KernelBench& bench, bool large) {
           result_of(bench, args.target), moved({args.source, args.target})};
 }
 
-KernelWork linear_work(KernelBench& bench, bool large, DType dtype, int64_t large_rows) {
+KernelWork linear_work(KernelBench& bench, bool large, DType dtype, WeightLayout layout,
+                       int64_t large_rows) {
   const int64_t small_rows = large_rows > kManyRows ? kManyRows : std::min<int64_t>(large_rows, 3);
   const int64_t rows = large ? large_rows : small_rows;
   const int64_t outputs = large ? 4096 : 128, inputs = large ? 4096 : 256;
   LinearArgs args;
   args.weight.dtype = dtype;
+  args.weight.layout = layout;
   args.weight.outputs = outputs;
   args.weight.inputs = inputs;
   args.weight.group_size = is_quantised(dtype) ? 64 : 0;
@@ -75,6 +77,15 @@ KernelWork linear_work(KernelBench& bench, bool large, DType dtype, int64_t larg
           result_of(bench, args.target),
           static_cast<double>(args.weight.bytes()) + moved({args.source, args.target}),
           2.0 * static_cast<double>(rows * outputs * inputs)};
+}
+
+KernelCase linear_case(DType dtype, WeightLayout layout, int64_t rows) {
+  return {"product, " + std::string(dtype_name(dtype)) +
+              (layout == WeightLayout::kRows ? " in rows, " : " weights, ") +
+              (rows == 1 ? "a row" : std::to_string(rows) + " rows"),
+          dtype == DType::kF32 ? kFp32Limit : kHalfLimit, [=](KernelBench& bench, bool large) {
+            return linear_work(bench, large, dtype, layout, rows);
+          }};
 }
 
 KvLayerView kv_view(DType dtype) {
@@ -248,12 +259,9 @@ std::vector<KernelCase> kernel_cases() {
       {"convert", kHalfLimit, convert_work}};
   for (const int64_t rows : {int64_t{1}, int64_t{128}, int64_t{2048}})
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kI4})
-      cases.push_back({"product, " + std::string(dtype_name(dtype)) + " weights, " +
-                           (rows == 1 ? "a row" : std::to_string(rows) + " rows"),
-                       dtype == DType::kF32 ? kFp32Limit : kHalfLimit,
-                       [dtype, rows](auto& bench, bool large) {
-                         return linear_work(bench, large, dtype, rows);
-                       }});
+      cases.push_back(linear_case(dtype, WeightLayout::kTile64, rows));
+  for (const DType dtype : {DType::kF16, DType::kBF16})
+    cases.push_back(linear_case(dtype, WeightLayout::kRows, 2048));
   cases.push_back({"write kv", kFp32Limit, write_kv_work});
   cases.push_back({"attention, a row each", kHalfLimit,
                    [](auto& bench, bool large) { return attention_work(bench, large, false); }});

@@ -120,6 +120,9 @@ def table(result):
              f"| profile of this machine | {result['probe']['profile'] if result['probe']['passed'] else 'FAILED'} |",
              f"| golden models | {'passed' if result['golden']['passed'] else 'FAILED'}, {result['golden']['models']} |"]
     lines += [f"| {name} | {rate / 1e9:.3g} GB/s |" for name, rate in selftest.get("bytes_per_second", {}).items()]
+    lines += [f"| {kernel['name']} | {kernel['flops_per_second'] / 1e12:.3g} TFLOP/s, "
+              f"{100 * kernel['share_of_arithmetic']:.0f} % of the best product |"
+              for kernel in selftest.get("kernels", []) if kernel["name"].endswith("2048 rows")]
     pinned = selftest.get("bytes_per_second", {}).get("pinned to device", 0)
     for run in result["streaming"]:
         if run["passed"]:
