@@ -55,7 +55,8 @@ __device__ const float* scores_of(const float* logits, int32_t vocabulary, const
   }
   __syncthreads();
   for (int32_t i = threadIdx.x; i < row.num_banned; i += kThreads)
-    if (row.banned[i] >= 0 && row.banned[i] < vocabulary) scores[row.banned[i]] = -INFINITY;
+    if (row.banned[i] >= 0 && row.banned[i] < vocabulary)
+      atomicExch(&scores[row.banned[i]], -INFINITY);
   __syncthreads();
   return scores;
 }

@@ -106,7 +106,7 @@ TEST_F(GpuSampleTest, AgreesWithTheReference) {
                       .tokens = row.data(),
                       .prompt_tokens = 15,
                       .num_tokens = 40,
-                      .banned = row.data(),
+                      .banned = row.data() + 8,  // by other threads than their penalties
                       .num_banned = vocabulary > 3 ? pick(0, 0, 2) : 0});
     }
     const auto actual = sample(logits, rows);
