@@ -57,8 +57,8 @@ class Device {
   virtual DeviceKind kind() const = 0;
   // One line for people: processor or GPU name, instruction set or architecture, threads.
   virtual std::string description() const = 0;
-  // Device memory, at least 4 KiB aligned. Throws DeviceError or InfeasibleError with the bytes
-  // asked and free.
+  // Device memory, at least 256 bytes aligned, 4 KiB where it is the host's. Throws DeviceError or
+  // InfeasibleError with the bytes asked and free.
   virtual Buffer allocate(int64_t bytes) = 0;
   // Host memory that a copy stream reads at full speed, at least 4 KiB aligned.
   virtual Buffer allocate_pinned(int64_t bytes) = 0;

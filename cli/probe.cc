@@ -31,7 +31,7 @@ std::string folder_to_measure(const ProbeFlags& flags) {
 
 HardwareProfile measure(const ProbeFlags& flags) {
   const std::string folder = folder_to_measure(flags);
-  const Backend backend = make_backend(flags.device.config(), {.unpack_bytes = kMostUnpackBytes});
+  const Backend backend = make_backend(flags.device.config(), kLargestLimits);
   if (flags.quick) return quick_profile(backend, {.path = folder});
   const auto progress = [](const std::string& what) {
     std::cerr << "zerostream: measuring: " << what << "\n";

@@ -13,7 +13,7 @@
 namespace zerostream {
 namespace {
 
-constexpr KernelLimits kLimits = {.max_vocabulary = 32000, .unpack_bytes = kMostUnpackBytes};
+constexpr int64_t kLargestVocabulary = 32000;  // of the cases
 
 struct SelftestFlags {
   DeviceFlags device;
@@ -25,7 +25,9 @@ int selftest(const SelftestFlags& flags) {
   if (!flags.directory.empty() && !std::filesystem::is_directory(flags.directory))
     throw UsageError("--directory " + flags.directory + ": there is no such folder");
   if (flags.directory.empty()) make_folder(user_cache_folder());
-  const Backend subject = make_backend(flags.device.config(), kLimits);
+  KernelLimits limits = kLargestLimits;
+  limits.max_vocabulary = kLargestVocabulary;
+  const Backend subject = make_backend(flags.device.config(), limits);
   const SelftestResult result =
       run_selftest(subject, make_reference_backend(),
                    {.folder = flags.directory.empty() ? user_cache_folder() : flags.directory,

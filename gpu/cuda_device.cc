@@ -79,17 +79,14 @@ DeviceMemory CudaDevice::memory() const {
   return {.free = static_cast<int64_t>(free), .total = static_cast<int64_t>(total)};
 }
 
-// CUDA promises 256 bytes of alignment.
 Buffer CudaDevice::allocate(int64_t bytes) {
   if (bytes == 0) return {};
   make_current();
   void* base = nullptr;
-  const cudaError_t error = cudaMalloc(&base, static_cast<size_t>(bytes + kAlignment));
+  const cudaError_t error = cudaMalloc(&base, static_cast<size_t>(bytes));
   if (error == cudaErrorMemoryAllocation) throw_full(bytes, device_);
   check_cuda(error, "cudaMalloc", device_);
-  const int64_t aligned = round_up(reinterpret_cast<int64_t>(base), kAlignment);
-  return {reinterpret_cast<std::byte*>(aligned), bytes,
-          [base](std::byte*, int64_t) { cudaFree(base); }};
+  return {static_cast<std::byte*>(base), bytes, [](std::byte* data, int64_t) { cudaFree(data); }};
 }
 
 Buffer CudaDevice::allocate_pinned(int64_t bytes) {

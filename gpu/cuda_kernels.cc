@@ -26,7 +26,7 @@ CudaKernels::CudaKernels(CudaDevice& device, const KernelLimits& limits)
       scores_(device.allocate(kGpuSampleBlocks * max_vocabulary_ * int64_t{sizeof(float)})),
       counts_(device.allocate(kGpuSampleBlocks * max_vocabulary_ * int64_t{sizeof(int32_t)})),
       partials_(device.allocate(kGpuPartialFloats * int64_t{sizeof(float)})),
-      row_products_(device),
+      row_products_(device, limits),
       unpacked_products_(device, row_products_, limits.unpack_bytes) {}
 
 void CudaKernels::embed(const EmbedArgs& args, Stream& stream) {

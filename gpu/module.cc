@@ -1,4 +1,5 @@
 // The CUDA device as a shared object, see base/device_module.h.
+#include <algorithm>
 #include <type_traits>
 
 #include "base/device_module.h"
@@ -24,7 +25,9 @@ std::unique_ptr<Kernels> make_kernels(Device& device, const KernelLimits& limits
   CudaDevice& cuda_device = as_cuda_device(device);
   const int64_t before = cuda_device.memory().free;
   auto kernels = std::make_unique<CudaKernels>(cuda_device, limits);
-  cuda_device.set_scratch_bytes(before - cuda_device.memory().free);
+  // Others may take and give memory at the same time.
+  cuda_device.set_scratch_bytes(
+      std::max(before - cuda_device.memory().free, gpu_scratch_bytes(limits)));
   return kernels;
 }
 

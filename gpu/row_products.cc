@@ -78,7 +78,8 @@ struct RowProducts::Product {
       return reinterpret_cast<intptr_t>(data) % row_alignment(type, row_stride) == 0;
     };
     return holds(weight, dtype, inputs) && holds(source.data, dtype, source.row_stride) &&
-           holds(target.data, target.dtype, target.row_stride);
+           holds(target.data, target.dtype, target.row_stride) &&
+           reinterpret_cast<intptr_t>(bias) % kBestAlignment == 0;  // no preference speaks of it
   }
 };
 
@@ -146,10 +147,10 @@ bool splits_inputs(const cublasLtMatmulAlgo_t& algorithm) {
 
 }  // namespace
 
-RowProducts::RowProducts(CudaDevice& device, int64_t sum_bytes)
+RowProducts::RowProducts(CudaDevice& device, const KernelLimits& limits)
     : device_(device.number()),
-      workspace_(device.allocate(kGpuWorkspaceBytes)),
-      sums_(device.allocate(sum_bytes)) {
+      workspace_(device.allocate(limits.workspace_bytes)),
+      sums_(device.allocate(limits.sum_bytes)) {
   const cublasStatus_t status = cublasLtCreate(&handle_);
   if (status != CUBLAS_STATUS_SUCCESS)
     throw DeviceError(describe(status, "cublasLtCreate", device_));
@@ -161,7 +162,7 @@ std::optional<cublasLtMatmulAlgo_t> RowProducts::choose(const Product& product) 
   Descriptions nominal(product, std::min(kNominalOutputs, product.target.row_stride), kNominalRows);
   Descriptions smallest(product, std::min(kPanelOutputs, product.target.row_stride), 1);
   cublasLtMatmulPreferenceOpaque_t preference =
-      preferences(product, static_cast<uint64_t>(kGpuWorkspaceBytes));
+      preferences(product, static_cast<uint64_t>(workspace_.size()));
   cublasLtMatmulHeuristicResult_t found[kMostAlgorithms];
   int count = 0;
   if (cublasLtMatmulAlgoGetHeuristic(handle_, &nominal.product, &nominal.weight, &nominal.source,
@@ -179,7 +180,18 @@ std::optional<cublasLtMatmulAlgo_t> RowProducts::choose(const Product& product) 
   return std::nullopt;
 }
 
+bool RowProducts::takes(const Product& product, const cublasLtMatmulAlgo_t& algorithm,
+                        int64_t rows) const {
+  Descriptions actual(product, product.outputs, rows);
+  cublasLtMatmulHeuristicResult_t checked;
+  return cublasLtMatmulAlgoCheck(handle_, &actual.product, &actual.weight, &actual.source,
+                                 &actual.target, &actual.target, &algorithm,
+                                 &checked) == CUBLAS_STATUS_SUCCESS &&
+         static_cast<int64_t>(checked.workspaceSize) <= workspace_.size();
+}
+
 const cublasLtMatmulAlgo_t* RowProducts::algorithm(const Product& product) {
+  if (!product.aligned()) return nullptr;
   const Kind kind = product.kind();
   auto found = algorithms_.find(kind);
   if (found == algorithms_.end()) found = algorithms_.emplace(kind, choose(product)).first;
@@ -195,7 +207,7 @@ void RowProducts::enqueue(const Product& product, const cublasLtMatmulAlgo_t& al
         cublasLtMatmul(handle_, &actual.product, &one, product.weight, &actual.weight,
                        product.source.data, &actual.source, &beta, product.target.data,
                        &actual.target, product.target.data, &actual.target, &algorithm,
-                       workspace_.data(), static_cast<size_t>(kGpuWorkspaceBytes), cuda_stream);
+                       workspace_.data(), static_cast<size_t>(workspace_.size()), cuda_stream);
     if (status == CUBLAS_STATUS_SUCCESS) return "";
     std::string text = describe(status, "cublasLtMatmul", device_);
     text.append(" for ").append(std::to_string(product.source.rows)).append(" rows and ");
@@ -208,17 +220,21 @@ bool RowProducts::multiply(const LinearArgs& args, CudaStream& stream) {
   if (args.target.rows == 0) return true;
   Product product(args);
   if (has_plain_epilogue(args)) {
-    const cublasLtMatmulAlgo_t* chosen = product.aligned() ? algorithm(product) : nullptr;
-    if (chosen != nullptr) enqueue(product, *chosen, stream);
-    return chosen != nullptr;
+    const cublasLtMatmulAlgo_t* chosen = algorithm(product);
+    if (chosen == nullptr || !takes(product, *chosen, product.source.rows)) return false;
+    enqueue(product, *chosen, stream);
+    return true;
   }
   product.bias = nullptr;
   product.relu = product.adds = false;
   product.target = {sums_.data(), DType::kF32, 0, product.outputs,
                     round_up(product.outputs, kPanelOutputs)};
-  const cublasLtMatmulAlgo_t* chosen = product.aligned() ? algorithm(product) : nullptr;
-  const int64_t rows_at_once = sums_.size() / dtype_bytes(DType::kF32, product.target.row_stride);
-  if (chosen == nullptr || rows_at_once == 0) return false;
+  const cublasLtMatmulAlgo_t* chosen = algorithm(product);
+  const int64_t rows_at_once = std::min(
+      sums_.size() / dtype_bytes(DType::kF32, product.target.row_stride), args.target.rows);
+  if (chosen == nullptr || rows_at_once == 0 || !takes(product, *chosen, rows_at_once) ||
+      !takes(product, *chosen, (args.target.rows - 1) % rows_at_once + 1))
+    return false;
   for (int64_t row = 0; row < args.target.rows; row += rows_at_once) {
     LinearArgs part = args;
     const int64_t rows = std::min(rows_at_once, args.target.rows - row);

@@ -22,16 +22,16 @@ namespace zerostream {
 // nor on where the weight is cut. cuBLASLt adds an fp32 bias and applies ReLU itself where the
 // target is fp32; other epilogues go through sums in scratch memory, some rows at a time.
 //
-// Holds sum_bytes and kGpuWorkspaceBytes of device memory. Calls enqueue, and allocate
+// Holds the limits' sum_bytes and workspace_bytes of device memory. Calls enqueue, and allocate
 // host memory only for a kind of product that is new. Threads: one stream at a time.
 class RowProducts {
  public:
-  // `sum_bytes`: of scratch memory. Throws DeviceError and what CudaDevice::allocate() does.
-  explicit RowProducts(CudaDevice& device, int64_t sum_bytes = kGpuSumBytes);
+  // Throws DeviceError and what CudaDevice::allocate() does.
+  RowProducts(CudaDevice& device, const KernelLimits& limits);
   ~RowProducts();
   RowProducts(const RowProducts&) = delete;
 
-  // False if cuBLASLt has no algorithm for such a product: then nothing was enqueued. `args` must
+  // False if cuBLASLt does not take such a product: then nothing was enqueued. `args` must
   // have passed check_args(). Failures are the stream's and name the call and the product.
   bool multiply(const LinearArgs& args, CudaStream& stream);
 
@@ -42,6 +42,8 @@ class RowProducts {
 
   const cublasLtMatmulAlgo_t* algorithm(const Product& product);
   std::optional<cublasLtMatmulAlgo_t> choose(const Product& product) const;
+  // Whether the algorithm takes `rows` rows of the product as it is.
+  bool takes(const Product& product, const cublasLtMatmulAlgo_t& algorithm, int64_t rows) const;
   void enqueue(const Product& product, const cublasLtMatmulAlgo_t& algorithm, CudaStream& stream);
 
   const int device_;

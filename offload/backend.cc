@@ -39,6 +39,8 @@ bool has_cuda(const RunConfig::Device& config) {
   }
 }
 
+constexpr int64_t kRowsOfSums = 2048;
+
 // As rows of 16 bits.
 int64_t unpacked_bytes(const PackedWeight& weight) {
   return 2 * weight.panels() * kPanelOutputs * round_up(weight.inputs, tile_inputs(DType::kBF16));
@@ -72,14 +74,23 @@ Backend make_cpu_backend(const RunConfig::Device& config, const KernelLimits& li
 }  // namespace
 
 KernelLimits kernel_limits(const RunConfig::Device& config, const ModelLayout& layout) {
-  KernelLimits limits{.max_vocabulary = layout.config.vocab_size};
-  if (config.batch_invariant || layout.compute_dtype == DType::kF32) return limits;
+  int64_t outputs = 0, largest = 0, unpacked = 0;  // bytes in 16 bits; of those in tiles
   for (const Segment& segment : layout.segments)
-    for (const StoredMatrix& matrix : segment.matrices)
-      if (matrix.layout == WeightLayout::kTile64)
-        limits.unpack_bytes = std::max(limits.unpack_bytes, unpacked_bytes(matrix.weight(nullptr)));
-  limits.unpack_bytes = std::min(limits.unpack_bytes, kMostUnpackBytes);
-  return limits;
+    for (const StoredMatrix& matrix : segment.matrices) {
+      if (is_embedding(segment)) break;
+      const PackedWeight weight = matrix.weight(nullptr);
+      const int64_t bytes = unpacked_bytes(weight);
+      outputs = std::max(outputs, weight.outputs);
+      largest = std::max(largest, bytes);
+      if (weight.layout == WeightLayout::kTile64) unpacked = std::max(unpacked, bytes);
+    }
+  const bool unpacks = !config.batch_invariant && layout.compute_dtype != DType::kF32;
+  return {.max_vocabulary = layout.config.vocab_size,
+          .unpack_bytes = unpacks ? std::min(unpacked, kLargestLimits.unpack_bytes) : 0,
+          .sum_bytes =
+              std::min(kRowsOfSums * outputs * int64_t{sizeof(float)}, kLargestLimits.sum_bytes),
+          .workspace_bytes =
+              std::clamp(largest, KernelLimits{}.workspace_bytes, kLargestLimits.workspace_bytes)};
 }
 
 Backend make_backend(const RunConfig::Device& config, const KernelLimits& limits) {

@@ -29,7 +29,7 @@ class Fetch {
   // Blocks until the bytes are in device memory (or on their way there, ordered by ready_event()).
   // Returns the seconds that the caller was blocked: a stall. Rethrows the error of a failed fetch.
   virtual double wait() = 0;
-  // Device memory of the segment, 4 KiB aligned. REQUIRES: wait() returned.
+  // Device memory of the segment, aligned as Device::allocate() does. REQUIRES: wait() returned.
   virtual std::byte* data() const = 0;
   // What a compute stream must wait for before it reads data(); null where wait() suffices (CPU
   // device).

@@ -204,8 +204,13 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t pr
                                        cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                        cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
                                        const cublasLtMatmulAlgo_t* algorithm,
-                                       cublasLtMatmulHeuristicResult_t*) {
+                                       cublasLtMatmulHeuristicResult_t* result) {
   if (algorithm->data[0] != kMark) return refuse("an algorithm that was never chosen");
+  if (result != nullptr) {
+    Algorithm chosen;
+    std::memcpy(&chosen, algorithm->data, sizeof(chosen));
+    result->workspaceSize = chosen.workspace_bytes;
+  }
   return Product{*product, *a, *b, *d}.check();
 }
 

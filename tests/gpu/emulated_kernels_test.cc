@@ -57,7 +57,7 @@ TEST_F(EmulatedKernelsTest, RowsThatDoNotFitIntoScratchMemoryGoInParts) {
   Product product(DType::kBF16, 23, 40, 70, random);
   reference_.linear(product.args(), *reference_stream_);
   const LinearArgs args = on_device_args(product);
-  RowProducts products(device_, 5 * 128 * int64_t{sizeof(float)});
+  RowProducts products(device_, {.sum_bytes = 5 * 128 * int64_t{sizeof(float)}});
   const auto before = cuda_emulator::counters().launches;
   EXPECT_TRUE(products.multiply(args, cuda_stream()));
   finish();

@@ -1,2 +1,2 @@
 # cuBLASLt gets no workspace.
-s/workspace_\.data\(\), static_cast<size_t>\(kGpuWorkspaceBytes\)/nullptr, 0/
+s/workspace_\.data\(\), static_cast<size_t>\(workspace_\.size\(\)\)/nullptr, 0/
