@@ -9,4 +9,6 @@
 # --model: folder with the config.json of the model that streams, from host memory and from disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# In a folder that gpu_bundle.sh made, the programs' libraries lie beside them.
+[ ! -d build/lib ] || export LD_LIBRARY_PATH=$PWD/build/lib:${LD_LIBRARY_PATH:-/usr/local/cuda/lib64}
 exec python3 scripts/gpu_check.py "$@"
