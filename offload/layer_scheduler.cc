@@ -52,6 +52,7 @@ LayerScheduler::LayerScheduler(const LayerSchedulerParts& parts, const ScheduleO
   rope_sin_.resize(rope_elements);
   row_requests_.reserve(2 * max_tokens);
   scores_.reserve(max_tokens);
+  if (own_memory_) notices_.emplace(*parts.device);
 }
 
 LayerScheduler::~LayerScheduler() { drain(); }
@@ -66,10 +67,21 @@ void LayerScheduler::run(const PassBatch& batch, const SampleRow* rows, SampleRe
 }
 
 void LayerScheduler::drain() noexcept {
-  try {
-    stream_->synchronize();
-  } catch (...) {  // the error that matters is on its way, or was thrown already
-  }
+  const auto quietly = [](auto& stream) {
+    try {
+      stream.synchronize();
+    } catch (...) {  // the error that matters is on its way, or was thrown already
+    }
+  };
+  quietly(*stream_);
+  if (notices_) quietly(*notices_);
+}
+
+void LayerScheduler::after_stream(HostTask task) {
+  if (notices_)
+    notices_->after(*stream_, std::move(task));
+  else
+    stream_->run_on_host(std::move(task));
 }
 
 void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
@@ -104,7 +116,7 @@ void LayerScheduler::run_steps(const PassBatch& batch, const SampleRow* rows,
         attend(step);
         break;
       case StepKind::kReleaseKv:
-        stream_->run_on_host(
+        after_stream(
             [kv = parts_.kv, ticket = std::move(kv_unit_.ticket)] { kv->release(ticket); });
         break;
       case StepKind::kRelease:
@@ -259,9 +271,9 @@ const std::byte* LayerScheduler::wait_for(int32_t index) {
 template <typename Wait>
 void LayerScheduler::wait_on_stream(std::string_view what, std::atomic<int64_t>& stall_ns,
                                     const Wait& wait) {
-  stream_->run_on_host([this] { waits_since_ns_ = timeline_now_ns(); });
+  after_stream([this] { waits_since_ns_ = timeline_now_ns(); });
   wait();
-  stream_->run_on_host([this, what, &stall_ns] {
+  after_stream([this, what, &stall_ns] {
     const int64_t since = waits_since_ns_, now = timeline_now_ns();
     stall_ns += now - since;
     if (parts_.timeline != nullptr) parts_.timeline->add(Track::kWait, what, since, now);
@@ -296,8 +308,8 @@ void LayerScheduler::wait_for_kv(const Step& step) {
 }
 
 void LayerScheduler::release() {
-  stream_->run_on_host([prefetcher = parts_.prefetcher,
-                        ticket = std::move(tickets_[next_used_++ % tickets_.size()])] {
+  after_stream([prefetcher = parts_.prefetcher,
+                ticket = std::move(tickets_[next_used_++ % tickets_.size()])] {
     prefetcher->release(ticket);
   });
   current_segment_ = -1;
@@ -313,10 +325,10 @@ double LayerScheduler::note_wait(std::string_view what, double idle_seconds) {
 }
 
 // A step begins when it is enqueued, or when the one before it ends. On a device with memory of its
-// own the stream stands still for a host task, and only timelines look at steps there.
+// own only timelines look at steps.
 void LayerScheduler::note_when_finished(std::string_view what, int32_t layer) {
   if (own_memory_ && parts_.timeline == nullptr) return;
-  stream_->run_on_host([this, step = ++enqueued_, enqueued_ns = timeline_now_ns(), what, layer] {
+  after_stream([this, step = ++enqueued_, enqueued_ns = timeline_now_ns(), what, layer] {
     const int64_t now = timeline_now_ns();
     if (parts_.timeline != nullptr)
       add_step(*parts_.timeline, what, layer,

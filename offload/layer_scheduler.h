@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "offload/pass_batch.h"
 #include "offload/resident_weights.h"
 #include "offload/schedule.h"
+#include "offload/stream_notices.h"
 #include "prefetch/prefetcher.h"
 
 namespace zerostream {
@@ -37,10 +39,10 @@ struct LayerSchedulerParts {
 };
 
 // Executes the steps of a Schedule on a device. The calling thread enqueues kernels and waits only
-// for fetches; the compute stream runs behind it. A slot is released by a host task of the stream,
-// after its last reader. What kernels read of the pass goes to a device with memory of its own at
-// the begin (tables of fetched keys and values: before their attention), results come back at the
-// end.
+// for fetches; the compute stream runs behind it. A slot is released by a host task that follows
+// the stream, after its last reader. What kernels read of the pass goes to a device with memory of
+// its own at the begin (tables of fetched keys and values: before their attention), results come
+// back at the end.
 //
 // Threads: one. Errors: run() throws the error of a fetch, a digest or the device; the scheduler is
 // unusable afterwards.
@@ -80,6 +82,8 @@ class LayerScheduler {
   int64_t array_bytes(const PassBatch& batch, std::span<const SampleRow> rows) const;
   void fetch(const Step& step);
   void drain() noexcept;
+  // Runs the task once all that is enqueued is done.
+  void after_stream(HostTask task);
   void embed(const PassBatch& batch);
   void fill_rope_tables(const PassBatch& batch);
   void apply(const Step& step);
@@ -128,6 +132,7 @@ class LayerScheduler {
   KvStore::Unit kv_unit_;  // being attended
   double stall_seconds_ = 0;
   double kv_stall_seconds_ = 0;
+  std::optional<StreamNotices> notices_;  // where host tasks would hold up the stream
 };
 
 }  // namespace zerostream

@@ -2,6 +2,7 @@
 // computes.
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cmath>
 #include <random>
 
@@ -127,6 +128,25 @@ std::vector<float> scores_of_one_pass(const GoldenSubject& subject) {
     scores.insert(scores.end(), result.prompt_logprobs.begin(), result.prompt_logprobs.end());
   EXPECT_EQ(generator.statistics().prefill_passes, 1);
   return scores;
+}
+
+// With a slot for every segment nothing needs what callbacks do; on a GPU each takes its time.
+TEST_F(CudaStreaming, APassDoesNotWaitForCallbacks) {
+  constexpr int kCallbackMilliseconds = 100;
+  GoldenOnCuda model("llama2", DType::kF32);
+  const GoldenSubject subject = model.subject();
+  RuntimeOptions options = cuda_options(kHost);
+  const int64_t segments = std::ssize(subject.store.segments());
+  options.prefetch_depth = static_cast<int32_t>(segments);
+  GenerationRequest request;
+  request.prompt_tokens = {1, 5, 7};
+  request.max_new_tokens = 1;
+  Generator generator(subject.store, subject.device, subject.kernels, nullptr, options);
+  cuda_emulator::reset({.callback_delay_us = 1000 * kCallbackMilliseconds});
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(generate_all(generator, {request}).front().token_ids.size(), 1u);
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(passed.count(), 1e-3 * kCallbackMilliseconds * static_cast<double>(segments));
 }
 
 TEST_F(CudaStreaming, ManyTokensMayUnpackWeights) {
