@@ -11,7 +11,6 @@
 namespace zerostream {
 namespace {
 
-constexpr int64_t kAlignment = kTileBytes;
 constexpr int kLeastMajor = 8;  // whose tensor cores know bf16
 
 std::string describe(const cudaDeviceProp& properties, int device) {

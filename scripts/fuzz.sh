@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets (tests/fuzz, preset "fuzz") and runs each for SECONDS, two at once:
+# Builds the fuzz targets (tests/fuzz, build preset "fuzz") and runs each for SECONDS, two at once:
 #   scripts/fuzz.sh [SECONDS [TARGET...]]
-# Works on copies of the corpora. What it finds is left in build-fuzz/findings, and it fails.
+# Works on copies of the corpora. What it finds is left in build-asan/findings, and it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${1:-20}
 shift || true
-cmake --preset fuzz
+cmake --preset asan
 cmake --build --preset fuzz
 root=$PWD
-findings=$root/build-fuzz/findings
+findings=$root/build-asan/findings
 mkdir -p "$findings"
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(ls tests/fuzz/corpus)
@@ -26,7 +26,7 @@ fuzz() {
   cd "$folder"
   [[ -e $dictionary ]] || dictionary=$root/tests/fuzz/dictionaries/json.dict
   ASAN_OPTIONS=quarantine_size_mb=16:allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    "$root/build-fuzz/fuzz_$1" . -max_total_time="$seconds" -max_len=16384 -timeout=10 \
+    "$root/build-asan/fuzz_$1" . -max_total_time="$seconds" -max_len=16384 -timeout=10 \
     -malloc_limit_mb=64 -rss_limit_mb=1024 -dict="$dictionary" -artifact_prefix="$findings/$1-" \
     -print_final_stats=1 -verbosity=0 >"$folder.log" 2>&1 ||
     { tail -n 60 "$folder.log"; echo "$1: FAILED, see $findings/$1-*"; return 1; }
