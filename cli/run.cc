@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.h"
@@ -34,8 +36,25 @@ struct RunOptions {
   std::vector<std::string> sets;
   std::string short_cuts[std::size(kShortCuts)];
   bool quiet = false;
-  LogLevel level = LogLevel::kInfo;
+  std::string level = "info";
 };
+
+constexpr std::pair<const char*, LogLevel> kLevels[] = {{"error", LogLevel::kError},
+                                                        {"warn", LogLevel::kWarn},
+                                                        {"info", LogLevel::kInfo},
+                                                        {"debug", LogLevel::kDebug}};
+
+std::vector<std::string> level_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, level] : kLevels) names.emplace_back(name);
+  return names;
+}
+
+LogLevel wanted_level(const RunOptions& options) {
+  const auto* found = std::find_if(std::begin(kLevels), std::end(kLevels),
+                                   [&](const auto& level) { return level.first == options.level; });
+  return options.quiet ? std::min(found->second, LogLevel::kWarn) : found->second;
+}
 
 std::vector<ConfigOverride> overrides(const RunOptions& options, const CLI::App& command) {
   std::vector<ConfigOverride> overrides;
@@ -54,9 +73,7 @@ int run(const RunOptions& options, Purpose purpose, const CLI::App& command) {
   const std::atomic<bool>& stop = catch_signals();
   const RunConfig config = load_run_config(options.config, overrides(options, command));
   check_job(config);
-  Console console(
-      {.level = options.quiet ? std::min(options.level, LogLevel::kWarn) : options.level,
-       .progress = !options.quiet});
+  Console console({.level = wanted_level(options), .progress = !options.quiet});
   const JobEvents events{
       .note = [&](const std::string& line) { console.log(LogLevel::kInfo, line); },
       .warn = [&](const std::string& line) { console.log(LogLevel::kWarn, line); },
@@ -81,12 +98,8 @@ void add_job(CLI::App* command, Purpose purpose, int& exit_code) {
     if (purpose == Purpose::kGenerate || kShortCuts[i].scores)
       command->add_option(kShortCuts[i].flag, options->short_cuts[i], kShortCuts[i].help);
   command->add_flag("--quiet", options->quiet, "Only warnings and errors");
-  const std::vector<std::pair<std::string, LogLevel>> levels = {{"error", LogLevel::kError},
-                                                                {"warn", LogLevel::kWarn},
-                                                                {"info", LogLevel::kInfo},
-                                                                {"debug", LogLevel::kDebug}};
-  command->add_option("--log-level", options->level, "error, warn, info or debug (every pass)")
-      ->transform(CLI::Transformer(levels))
+  command->add_option("--log-level", options->level, "What is said (debug: every pass)")
+      ->transform(CLI::IsMember(level_names(), CLI::ignore_case))
       ->type_name("LEVEL");
   command->callback([=, &exit_code] { exit_code = run(*options, purpose, *command); });
 }
