@@ -69,6 +69,9 @@ class Output {
   ResumeSummary prepare(const Json& settings, bool resume, const std::optional<InputIndex>& input) {
     return state_ == nullptr ? ResumeSummary() : state_->prepare(settings, resume, input);
   }
+  void check(const Json& settings, bool resume) {
+    if (state_ != nullptr) state_->check(settings, resume);
+  }
   bool done(const RowIdentity& row) const { return state_ != nullptr && state_->done(row); }
   LineSink sink(const std::string& name) const {
     if (state_ == nullptr) return descriptor_sink(stream_, name);
@@ -94,20 +97,33 @@ std::string over_length_name(OverLength kind) {
   return kind == OverLength::kError ? "error" : "truncate";
 }
 
-// What the texts or scores of a job depend on besides its rows.
+// What the texts or scores of a job depend on besides its rows, as far as it is known without the
+// store. Null: as it is if nobody asks.
+Json early_settings(const RunConfig& config, Purpose purpose, const ModelPreview& model) {
+  const DType kv_dtype = config.kv_cache.dtype.value_or(model.format.compute_dtype);
+  Json settings = {{"model", model.fingerprint},
+                   {"weights", format_name(model.format)},
+                   {"over_length", over_length_name(config.job.over_length)},
+                   {"purpose", nullptr},
+                   {"int8_activations", nullptr},
+                   {"kv_dtype", nullptr}};
+  if (purpose == Purpose::kScore) settings["purpose"] = "score";
+  if (purpose == Purpose::kGenerate) settings["sampling"] = sampling_json(model.sampling);
+  if (config.device.int8_activations) settings["int8_activations"] = true;
+  if (kv_dtype != model.format.compute_dtype)
+    settings["kv_dtype"] = std::string(dtype_name(kv_dtype));
+  return settings;
+}
+
+// All of them.
 Json text_settings(const RunConfig& config, Purpose purpose, const LoadedModel& model) {
   const Json files = model.store.manifest().value("files", Json::object());
-  Json settings = {{"model", model.store.fingerprint()},
-                   {"tokenizer", files.value("tokenizer.json", "")},
-                   {"over_length", over_length_name(config.job.over_length)}};
-  if (purpose == Purpose::kScore) {
-    settings["purpose"] = "score";
-  } else {
-    settings["sampling"] = sampling_json(model.sampling);
-    settings["eos_token_ids"] = model.eos_ids;
-  }
-  if (config.device.int8_activations) settings["int8_activations"] = true;
-  if (config.kv_cache.dtype) settings["kv_dtype"] = std::string(dtype_name(*config.kv_cache.dtype));
+  Json settings = early_settings(config, purpose,
+                                 {.fingerprint = model.store.fingerprint(),
+                                  .format = model.store.format(),
+                                  .sampling = model.sampling});
+  settings["tokenizer"] = files.value("tokenizer.json", "");
+  if (purpose == Purpose::kGenerate) settings["eos_token_ids"] = model.eos_ids;
   return settings;
 }
 
@@ -204,6 +220,11 @@ class Job {
         stop_(stop),
         output_(config.job.output),
         recorder_(config.job.trace) {}
+
+  // Throws where take_over() would, as far as that is known before the model is packed.
+  void check_output(const ModelPreview& model) {
+    output_.check(early_settings(config_, purpose_, model), config_.job.resume);
+  }
 
   // False where nothing is left to do.
   bool take_over(const LoadedModel& model) {
@@ -356,8 +377,11 @@ JobResult run_batch_job(const RunConfig& config, Purpose purpose, const std::str
     events.packing(done, total);
   };
   try {
-    const LoadedModel model =
-        load_model(config, {.cache_folder = cache_folder, .note = events.note, .packing = packing});
+    const LoadedModel model = load_model(
+        config, {.cache_folder = cache_folder,
+                 .note = events.note,
+                 .packing = packing,
+                 .before_packing = [&](const ModelPreview& seen) { job.check_output(seen); }});
     if (job.take_over(model) && !stop) job.answer(model);
     return job.report(model, start);
   } catch (const Stopped&) {

@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
+#include <utility>
 
 #include "base/digest.h"
 #include "nvme/transfer.h"
@@ -129,6 +131,43 @@ Json parse_header(const std::string& line) {
   }
 }
 
+constexpr const char* kWeights = "weights.dtype";
+constexpr const char* kFingerprint = "the model's fingerprint";
+
+// What people call the settings that are no keys of the run file, or not by their name there.
+constexpr std::pair<std::string_view, const char*> kSettingNames[] = {
+    {"model", kFingerprint},
+    {"weights", kWeights},
+    {"tokenizer", "the digest of the tokenizer"},
+    {"eos_token_ids", "the model's EOS ids"},
+    {"over_length", "job.over_length"},
+    {"int8_activations", "device.int8_activations"},
+    {"kv_dtype", "kv_cache.dtype"}};
+
+using NamedValues = std::map<std::string, Json>;
+
+NamedValues named_values(const Json& settings) {
+  NamedValues values;
+  for (const auto& [key, value] : settings.items()) {
+    const auto* named =
+        std::find_if(std::begin(kSettingNames), std::end(kSettingNames),
+                     [&, &key = key](const auto& name) { return name.first == key; });
+    const std::string name = named == std::end(kSettingNames) ? key : named->second;
+    if (!value.is_object()) values[name] = value;
+    if (value.is_object())
+      for (const auto& [part, inner] : value.items()) values[name + "." + part] = inner;
+  }
+  return values;
+}
+
+std::string show_setting(const Json& value) {
+  return value.is_null() ? "not set" : json_text(value);
+}
+
+bool of_scores(const Json& settings) {
+  return settings.contains("purpose") && settings["purpose"] == "score";
+}
+
 // A new version of a file, put together line by line beside it and renamed over it.
 class Rewrite {
  public:
@@ -202,6 +241,16 @@ ResumeSummary JobState::prepare(const Json& settings, bool resume,
   return reconcile(known, input);
 }
 
+void JobState::check(const Json& settings, bool resume) {
+  if (!resume || !has_output()) return;
+  KnownLines lines;
+  const Json all = read_state(lines);
+  Json known = Json::object();
+  for (const auto& [key, value] : settings.items())
+    if (all.contains(key)) known[key] = all[key];
+  check_settings(known, settings);
+}
+
 void JobState::start_over(const Json& settings) {
   cut(output_, 0);
   cut(state_, 0);
@@ -229,22 +278,21 @@ Json JobState::read_state(KnownLines& known) {
 }
 
 void JobState::check_settings(const Json& known, const Json& settings) const {
-  const Json before = known.flatten(), now = settings.flatten();
+  const std::string remedy = ": name another job.output, or replace it with job.resume: false";
+  if (of_scores(known) != of_scores(settings))
+    throw UsageError(path_ + " was made with other settings (it holds " +
+                     (of_scores(known) ? "scores" : "generated rows") + ")" + remedy);
+  NamedValues before = named_values(known), now = named_values(settings);
+  if (before[kFingerprint] == now[kFingerprint]) before[kWeights] = now[kWeights];
+  for (const auto& [name, value] : before) now.try_emplace(name);
   std::string changes;
-  const auto list = [&](const std::string& key) {
-    const auto text = [&](const Json& from) {
-      return from.contains(key) ? json_text(from.at(key)) : std::string("none");
-    };
-    if (text(before) != text(now))
-      changes += (changes.empty() ? "" : ", ") + key.substr(1) + " was " + text(before) +
-                 " and is " + text(now);
-  };
-  for (const auto& [key, value] : now.items()) list(key);
-  for (const auto& [key, value] : before.items())
-    if (!now.contains(key)) list(key);
-  if (changes.empty()) return;
-  throw UsageError(path_ + " was made with other settings (" + changes +
-                   "): name another job.output, or replace it with job.resume: false");
+  for (const auto& [name, value] : now) {
+    if (before[name] == value) continue;
+    changes += (changes.empty() ? "" : ", ") + name + " was " + show_setting(before[name]) +
+               " and is " + show_setting(value);
+  }
+  if (!changes.empty())
+    throw UsageError(path_ + " was made with other settings (" + changes + ")" + remedy);
 }
 
 ResumeSummary JobState::reconcile(const KnownLines& known, const std::optional<InputIndex>& input) {

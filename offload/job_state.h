@@ -48,11 +48,15 @@ class JobState {
   // Removes them again where this created them and prepare() never came.
   ~JobState();
 
-  // Makes OUT ready for this run. With `resume`, lines of `input`'s rows stay (all lines of rows
-  // without errors if `input` is absent) and get their present place; error rows are cut out; other
-  // lines move to the end of OUT.old. Without `resume`, OUT becomes empty. Throws UsageError when
-  // OUT was made with other settings, naming them, or is not known to be made by a run.
+  // Makes OUT ready for this run. A setting that is null is as good as absent. With `resume`, lines
+  // of `input`'s rows stay (all lines of rows without errors if `input` is absent) and get their
+  // present place; error rows are cut out; other lines move to the end of OUT.old. Without
+  // `resume`, OUT becomes empty. Throws UsageError when OUT was made with other settings, naming
+  // them, or is not known to be made by a run.
   ResumeSummary prepare(const Json& settings, bool resume, const std::optional<InputIndex>& input);
+
+  // Throws as prepare() would for the settings that are given, where not all are known yet.
+  void check(const Json& settings, bool resume);
 
   // Whether the row was finished by an earlier run.
   bool done(const RowIdentity& row) const { return done_.contains(row); }

@@ -7,6 +7,7 @@
 #include "offload/json_values.h"
 #include "offload/memory_limit.h"
 #include "offload/pack.h"
+#include "offload/planned_layout.h"
 #include "offload/store_files.h"
 #include "zerostream/error.h"
 
@@ -50,25 +51,43 @@ std::vector<int32_t> eos_ids(const PackedStore& store, const Tokenizer* tokenize
   return ids;
 }
 
-SamplingSettings sampling_of(const RunConfig& config, const PackedStore& store,
-                             const LoadOptions& options) {
-  std::vector<std::string> ignored;
+// Of a store or a checkpoint.
+template <typename Source>
+SamplingSettings sampling_of(const RunConfig& config, const Source& source,
+                             std::vector<std::string>* ignored) {
   const SamplingSettings model = generation_config_sampling(
-      store.generation_config(), path_in(store.path(), kGenerationConfigFile), &ignored);
-  for (const std::string& name : ignored)
-    options.note("generation_config.json: " + name + " is not supported and does not count");
+      source.generation_config(), path_in(source.path(), kGenerationConfigFile), ignored);
   return merge_sampling(config.sampling, merge_sampling(model, default_sampling()));
 }
 
-void check_sampling(const SamplingSettings& sampling, const PackedStore& store,
-                    const Tokenizer* tokenizer) {
-  if (tokenizer == nullptr && !sampling.stop->empty())
+void check_sampling(const SamplingSettings& sampling, int64_t vocab_size, bool has_tokenizer) {
+  if (!has_tokenizer && !sampling.stop->empty())
     throw UsageError("sampling.stop: the model has no tokenizer: stop strings cannot be found");
   for (const int32_t id : *sampling.stop_token_ids)
-    if (id >= store.config().vocab_size)
+    if (id >= vocab_size)
       throw UsageError("sampling.stop_token_ids: id " + std::to_string(id) +
-                       " is not below the vocabulary size " +
-                       std::to_string(store.config().vocab_size));
+                       " is not below the vocabulary size " + std::to_string(vocab_size));
+}
+
+void check_activations(const RunConfig& config, const StoreFormat& format) {
+  if (config.device.int8_activations && !format.quantised())
+    throw UsageError("device.int8_activations: needs int8 or int4 weights; those of " +
+                     config.model.path + " are " + format_name(format));
+}
+
+// What the run would be refused for after packing is found before it.
+void check_before_packing(const RunConfig& config, const Checkpoint& checkpoint,
+                          const PackOptions& packing, const LoadOptions& options) {
+  const StoreFormat format = pack_format(checkpoint, packing);
+  check_activations(config, format);
+  const ModelConfig model = parse_model_config(checkpoint.config(), checkpoint.path());
+  std::vector<std::string> ignored;  // noted when the store is there
+  const SamplingSettings sampling = sampling_of(config, checkpoint, &ignored);
+  check_sampling(sampling, model.vocab_size, !checkpoint.tokenizer().is_null());
+  make_backend(config.device, kernel_limits(config.device, make_layout(model, format)));
+  options.before_packing({.fingerprint = pack_fingerprint(checkpoint, packing),
+                          .format = format,
+                          .sampling = sampling});
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of(const PackedStore& store, const LoadOptions& options) {
@@ -94,14 +113,18 @@ LoadedModel load_model(const RunConfig& config, const LoadOptions& options) {
     throw UsageError("model.store: " + config.model.path + " is a packed store already");
   PackOptions packing = pack_options(config.weights);
   packing.progress = options.packing;
+  packing.before_packing = [&](const Checkpoint& checkpoint) {
+    check_before_packing(config, checkpoint, packing, options);
+  };
   PackedStore store = open_or_pack(config.model.path, config.model.store, options.cache_folder,
                                    packing, options.note);
-  if (config.device.int8_activations && !store.format().quantised())
-    throw UsageError("device.int8_activations: needs int8 or int4 weights; " + store.path() +
-                     " holds " + format_name(store.format()));
+  check_activations(config, store.format());
   auto tokenizer = tokenizer_of(store, options);
-  const SamplingSettings sampling = sampling_of(config, store, options);
-  check_sampling(sampling, store, tokenizer.get());
+  std::vector<std::string> ignored;
+  const SamplingSettings sampling = sampling_of(config, store, &ignored);
+  for (const std::string& name : ignored)
+    options.note("generation_config.json: " + name + " is not supported and does not count");
+  check_sampling(sampling, store.config().vocab_size, tokenizer != nullptr);
   std::vector<int32_t> eos = eos_ids(store, tokenizer.get());
   Backend backend = make_backend(config.device, kernel_limits(config.device, store.layout()));
   return {.store = std::move(store),

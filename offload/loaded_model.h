@@ -14,10 +14,19 @@
 
 namespace zerostream {
 
+// What is known of a model before it is packed.
+struct ModelPreview {
+  std::string fingerprint;  // of the store, as is the format
+  StoreFormat format;
+  SamplingSettings sampling;  // as in LoadedModel
+};
+
 struct LoadOptions {
   std::string cache_folder;                                  // where packed stores are kept
   std::function<void(const std::string&)> note;              // lines for people
   std::function<void(int64_t done, int64_t total)> packing;  // bytes; may throw to give up
+  // Called before a model is packed; may throw to prevent it.
+  std::function<void(const ModelPreview&)> before_packing = [](const ModelPreview&) {};
 };
 
 struct LoadedModel {
@@ -28,9 +37,9 @@ struct LoadedModel {
   std::vector<int32_t> eos_ids;  // of generation_config.json, config.json and the tokenizer, sorted
 };
 
-// Opens the model, packing it first where needed. Throws CheckpointError, IoError, DeviceError,
-// UsageError (the run file asks for another dtype than the store's, or for stop strings of a model
-// without a tokenizer).
+// Opens the model, packing it first where needed and nothing that can be known before speaks
+// against it. Throws CheckpointError, IoError, DeviceError, UsageError (the run file asks for
+// another dtype than the store's, or for stop strings of a model without a tokenizer).
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options);
 
 // How the run file wants a checkpoint packed.

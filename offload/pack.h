@@ -22,6 +22,8 @@ struct PackOptions {
   bool overwrite = false;      // replace a complete store
   // Bytes of weights written so far and in all; called now and then.
   std::function<void(int64_t done, int64_t total)> progress = nullptr;
+  // Called by open_or_pack() when it is about to pack; may throw to prevent it.
+  std::function<void(const Checkpoint& checkpoint)> before_packing = nullptr;
 };
 
 // Packs a checkpoint into `folder` in one pass, holding less than 2 GiB whatever the model's size.

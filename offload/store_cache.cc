@@ -124,6 +124,7 @@ PackedStore open_or_pack(const std::string& model_path, const std::string& store
     const FolderLock lock(folder, [&] { note("waiting for another process to pack " + folder); });
     store = existing_store(folder, fingerprint, options, note);
     if (!store) {
+      if (options.before_packing) options.before_packing(checkpoint);
       note("packing " + model_path + " into " + folder);
       pack_into_locked(checkpoint, folder, options);
       store = PackedStore::open(folder);

@@ -19,6 +19,7 @@ TEST_F(CliTest, HelpAndVersion) {
   EXPECT_THAT(command({"help"}).out, AllOf(HasSubstr("run"), HasSubstr("tokenize")));
   EXPECT_THAT(command({"help", "pack"}).out, HasSubstr("--dummy-weights"));
   EXPECT_EQ(command({"run", "--help"}).exit_code, 0);
+  EXPECT_THAT(command({"help", "run"}).out, HasSubstr("LEVEL:{error,warn,info,debug}"));
 }
 
 TEST_F(CliTest, UsageErrors) {
@@ -30,7 +31,9 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"run", "none.yaml"}, 2, "none.yaml: the run file cannot be read");
   expect_error(run_arguments({"--set", "nvme.queue_dept=4"}), 2, "did you mean \"queue_depth\"?");
   expect_error(run_arguments({"--max-new-tokens", "0"}), 2, "--max-new-tokens: ");
-  expect_error(run_arguments({"--log-level", "loud"}), 2, "--log-level");
+  expect_error(run_arguments({"--log-level", "loud"}), 2,
+               "--log-level: loud not in {error,warn,info,debug}");
+  expect_error({"run", "--log-level", "ERROR"}, 2, "model.path is missing");
   expect_error({"run", "--model", "m", "--input", "a", "--output", "./a"}, 2, "is also job.input");
   expect_error({"tokenize", kModel, "--skip-special-tokens"}, 2, "--decode");
   expect_error({"clean", "--older-than", "soon"}, 2, "--older-than soon");
@@ -111,11 +114,39 @@ TEST_F(CliTest, ChangedSettingsAreRefused) {
   write_rows(2);
   ASSERT_EQ(command(run_arguments()).exit_code, 0);
   const std::string before = read("out.jsonl");
-  expect_error(run_arguments({"--set", "sampling.top_k=3"}), 2, "sampling/top_k was 0 and is 3");
+  expect_error(run_arguments({"--set", "sampling.top_k=3"}), 2, "sampling.top_k was 0 and is 3");
   EXPECT_EQ(read("out.jsonl"), before);
   EXPECT_EQ(
       command(run_arguments({"--set", "sampling.top_k=3", "--set", "job.resume=false"})).exit_code,
       0);
+}
+
+// What is known before the model is packed is checked before.
+TEST_F(CliTest, WhatCannotRunIsNotPacked) {
+  write_rows(2);
+  ASSERT_EQ(command(run_arguments({"--set", "model.store=first"})).exit_code, 0);
+  const std::pair<const char*, const char*> cases[] = {
+      {"weights.dtype=bf16", "weights.dtype was \"fp32\" and is \"bf16\""},
+      {"sampling.temperature=0.3", "sampling.temperature was 0.0 and is 0.3"},
+      {"sampling.stop_token_ids=[100000]", "is not below the vocabulary size"},
+      {"sampling.stop=x", "the model has no tokenizer"},
+      {"kv_cache.dtype=int8", "kv_cache.dtype was not set and is \"int8\""},
+      {"device.int8_activations=true", "needs int8 or int4 weights"}};
+  for (const auto& [set, message] : cases)
+    expect_error(run_arguments({"--set", "model.store=second", "--set", set}), 2, message);
+  std::vector<std::string> score = run_arguments({"--set", "model.store=second"});
+  score[0] = "score";
+  expect_error(score, 2, "it holds generated rows");
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("second")));
+}
+
+// The same values, by their names or as `auto`.
+TEST_F(CliTest, SettingsThatAreTheSameGoOn) {
+  write_rows(2);
+  ASSERT_EQ(command(run_arguments({"--set", "weights.dtype=int8"})).exit_code, 0);
+  EXPECT_EQ(command(run_arguments({"--set", "weights.dtype=int8", "--set", "kv_cache.dtype=bf16"}))
+                .exit_code,
+            0);
 }
 
 TEST_F(CliTest, InterruptLeavesValidRows) {
@@ -236,7 +267,7 @@ TEST_F(CliTest, ScoreSaysHowProbableTextsAre) {
   score = Json::parse(read("out.report.json"))["score"];
   EXPECT_EQ(score["tokens"], 6);
   EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 5u);
-  expect_error(run_arguments(), 2, "was made with other settings");
+  expect_error(run_arguments(), 2, "was made with other settings (it holds scores): name another");
   expect_error({"score", "--max-new-tokens", "3"}, 2, "--max-new-tokens");
   EXPECT_THAT(command({"score", "--model", kModel, "--input", "in.jsonl", "--output", "-"}).out,
               HasSubstr("\"perplexity\""));

@@ -150,8 +150,8 @@ TEST_F(ReliabilityTest, AStoreThatShrinksInMidRunIsNamedAndTheJobGoesOn) {
 TEST_F(ReliabilityTest, OtherWeightsAreRefusedUnlessTheOutputIsNew) {
   write_rows(5);
   ASSERT_EQ(command(run_arguments()).exit_code, 0);
-  expect_error(run_arguments({"--set", "weights.dtype=bf16"}), 2, "model was ");
-  expect_error(run_arguments({"--set", "kv_cache.dtype=int8"}), 2, "kv_dtype was none");
+  expect_error(run_arguments({"--set", "weights.dtype=bf16"}), 2, "weights.dtype was ");
+  expect_error(run_arguments({"--set", "kv_cache.dtype=int8"}), 2, "kv_cache.dtype was not set");
   EXPECT_EQ(command(run_arguments({"--set", "nvme.engine=threads", "--set", "prefetch.depth=0"}))
                 .exit_code,
             0)

@@ -158,11 +158,30 @@ TEST_F(JobStateTest, OtherSettingsAreRefusedByName) {
     run({1}, nullptr, other);
     FAIL() << "not refused";
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("(sampling/top_k was 1 and is 2)"));
+    EXPECT_THAT(error.what(), HasSubstr("(sampling.top_k was 1 and is 2)"));
   }
   EXPECT_THAT(output(), ElementsAre(line(1, 0)));
   EXPECT_THAT(run({1}, nullptr, other, false), ElementsAre(1));
   EXPECT_THAT(run({1}, nullptr, other), ElementsAre());
+}
+
+TEST_F(JobStateTest, SettingsAreCheckedAsFarAsTheyAreKnown) {
+  run({1});
+  JobState state(path_);
+  state.check({{"model", "f00"}, {"kv_dtype", nullptr}}, true);
+  state.check({{"model", "f11"}}, false);
+  for (const Json& other : {Json{{"model", "f11"}}, Json{{"model", "f00"}, {"kv_dtype", "int8"}},
+                            Json{{"purpose", "score"}}})
+    EXPECT_THROW(state.check(other, true), UsageError) << other;
+  EXPECT_THAT(output(), ElementsAre(line(1, 0)));
+}
+
+// Outputs of before weights stood among the settings: the model's fingerprint covers them.
+TEST_F(JobStateTest, WeightsAreComparedWithTheModel) {
+  run({1});
+  Json settings = kSettings;
+  settings["weights"] = "bf16";
+  EXPECT_THAT(run({1}, nullptr, settings), ElementsAre());
 }
 
 TEST_F(JobStateTest, ForeignOutputIsRefused) {
