@@ -10,18 +10,11 @@ namespace zerostream {
 namespace {
 
 // The job of the flags, if they describe one.
-std::optional<Workload> workload_of(const PlanFlags& flags, const RunConfig& config) {
+std::optional<EqualRows> rows_of(const PlanFlags& flags) {
   if (flags.prompt_tokens == 0 && flags.new_tokens == 0 && flags.rows == 0) return std::nullopt;
   if (flags.prompt_tokens == 0)
     throw UsageError("--rows and --new-tokens need --prompt-tokens: the length of prompts");
-  const int64_t new_tokens =
-      flags.new_tokens > 0 ? flags.new_tokens
-                           : *merge_sampling(config.sampling, default_sampling()).max_new_tokens;
-  return Workload{.rows = flags.rows,
-                  .mean_prompt_tokens = static_cast<double>(flags.prompt_tokens),
-                  .mean_new_tokens = static_cast<double>(new_tokens),
-                  .longest_prompt_tokens = flags.prompt_tokens,
-                  .longest_row_tokens = flags.prompt_tokens + new_tokens};
+  return EqualRows{flags.rows, flags.prompt_tokens, flags.new_tokens};
 }
 
 }  // namespace
@@ -47,7 +40,7 @@ PlannedJob plan_as_asked(const PlanFlags& flags, bool what_ifs) {
   const PlanOptions options{
       .hardware = flags.hardware,
       .cache_folder = user_cache_folder(),
-      .workload = workload_of(flags, config),
+      .rows = rows_of(flags),
       .what_ifs = what_ifs,
       .note = [](const std::string& line) { std::cerr << "zerostream: " << line << "\n"; }};
   return plan_job(config, options, catch_signals());

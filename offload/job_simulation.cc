@@ -143,12 +143,14 @@ void scale(JobPrediction& job, double factor) {
 
 std::vector<RowTokens> spread_rows(const Workload& workload, int64_t count) {
   const auto longest_prompt = static_cast<double>(workload.longest_prompt_tokens);
-  const double longest_new =
-      static_cast<double>(workload.longest_row_tokens - workload.longest_prompt_tokens);
+  const int64_t longest = workload.longest_row_tokens;
+  const auto longest_new = static_cast<double>(longest - workload.longest_prompt_tokens);
   std::vector<RowTokens> rows;
-  for (int64_t i = 0; i < count; ++i)
-    rows.push_back({spread(workload.mean_prompt_tokens, longest_prompt, i, kGolden),
-                    spread(workload.mean_new_tokens, longest_new, i, kPlastic)});
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t prompt = spread(workload.mean_prompt_tokens, longest_prompt, i, kGolden);
+    const int64_t made = spread(workload.mean_new_tokens, longest_new, i, kPlastic);
+    rows.push_back({prompt, std::clamp<int64_t>(longest - prompt, 1, made)});
+  }
   return rows;
 }
 

@@ -41,8 +41,8 @@ struct RowTokens {
   int64_t generated = 0;  // at least 1
 };
 
-// `count` rows with the workload's means, none longer than its longest: spread evenly between the
-// longest and what lies as far below the mean.
+// `count` rows with the workload's means, spread evenly between the longest and what lies as far
+// below the mean. None is longer than the workload's longest, be it that it generates less.
 std::vector<RowTokens> spread_rows(const Workload& workload, int64_t count);
 
 // Rows join and leave at every pass as Wave lets them, and every pass takes what a pass among its

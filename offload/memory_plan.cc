@@ -135,14 +135,14 @@ class Planner {
   int64_t longest_row() const {
     const int64_t limit = layout_.config.max_position_embeddings;
     const int64_t unknown = kv_overflows_ ? 4 * kUnknownRowTokens : kUnknownRowTokens / 4;
-    return request_.workload.rows == 0 ? std::min(limit, unknown)
-                                       : std::min(limit, request_.workload.longest_row_tokens);
+    return std::min(
+        limit, request_.workload.lengths_known() ? request_.workload.longest_row_tokens : unknown);
   }
   double mean_row() const {
     const auto limit = static_cast<double>(layout_.config.max_position_embeddings);
-    return request_.workload.rows == 0
-               ? std::min<double>(limit, kUnknownRowTokens)
-               : std::min(limit, kLongRows * request_.workload.mean_row_tokens());
+    return std::min(limit, request_.workload.lengths_known()
+                               ? kLongRows * request_.workload.mean_row_tokens()
+                               : kUnknownRowTokens);
   }
 
   // Blocks that rows of the workload hold when max_sequences of them are active.
@@ -180,7 +180,7 @@ class Planner {
   int64_t kv_bytes_wanted(const MemoryPlan& plan) const {
     if (kv_overflows_) return kv_ring_bytes(plan) + kv_memory_blocks(plan) * block_bytes_;
     const int64_t wanted = blocks_wanted(plan) * block_bytes_;
-    if (request_.workload.rows > 0) return wanted;
+    if (request_.workload.lengths_known()) return wanted;
     return std::clamp(left(plan) / 2,
                       std::min(wanted, blocks_for(256) * plan.max_sequences * block_bytes_),
                       wanted);

@@ -28,7 +28,7 @@ struct MemoryRequest {
   int32_t token_budget = 0;
   int32_t block_tokens = 16;
   int64_t scratch_bytes = 0;  // that the device holds besides
-  Workload workload = {};     // what the rows are like; rows == 0: nothing is known
+  Workload workload = {};     // what the rows are like, as far as that is known
 };
 
 struct MemoryPlan {

@@ -45,20 +45,26 @@ std::unique_ptr<Tokenizer> tokenizer_of(const std::string& path) {
   }
 }
 
-Workload workload_of(const RunConfig& config, const ModelConfig& model,
+Workload flagged(const EqualRows& rows, const RowContext& context) {
+  const int64_t made =
+      rows.new_tokens > 0 ? rows.new_tokens : int64_t{*context.sampling.max_new_tokens};
+  return equal_rows(rows.rows, rows.prompt_tokens, made, context);
+}
+
+Workload workload_of(const RunConfig& config, const ModelConfig& model, const PlanOptions& options,
                      const std::atomic<bool>& stop) {
+  RowContext context{.vocab_size = model.vocab_size,
+                     .sampling = merge_sampling(config.sampling, default_sampling()),
+                     .model_context = model.max_position_embeddings,
+                     .over_length = config.job.over_length};
+  if (options.rows) return flagged(*options.rows, context);
   const std::string& input = config.job.input;
   const bool readable = !input.empty() && std::filesystem::is_regular_file(input);
   if (!readable && !input.empty() && input != "-" && !std::filesystem::exists(input))
     throw IoError("job.input: " + input + " does not exist", ENOENT);
   if (!readable) return {};
   const auto tokenizer = tokenizer_of(config.model.path);
-  const RowContext context{.tokenizer = tokenizer.get(),
-                           .vocab_size = model.vocab_size,
-                           .sampling = merge_sampling(config.sampling, default_sampling()),
-                           .eos_ids = {},
-                           .model_context = model.max_position_embeddings,
-                           .over_length = config.job.over_length};
+  context.tokenizer = tokenizer.get();
   const Workload workload = measure_workload(input, context, stop);
   if (workload.rows == 0) throw UsageError("job.input: " + input + " has no row that can run");
   return workload;
@@ -113,8 +119,7 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
     job.request.memory = memory_request(run, gpu ? gpu_scratch_bytes(limits) : 0);
     set_memory(config, job.hardware, job.request);
   }
-  job.request.memory.workload =
-      options.workload ? *options.workload : workload_of(config, job.model.layout.config, stop);
+  job.request.memory.workload = workload_of(config, job.model.layout.config, options, stop);
   job.request.ranks = config.parallel.ranks;
   job.request.int8_activations = config.device.int8_activations;
   job.plan = plan_run(job.model.layout, job.request, job.hardware);

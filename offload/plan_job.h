@@ -14,10 +14,16 @@
 
 namespace zerostream {
 
+struct EqualRows {
+  int64_t rows = 0;  // 0: without end
+  int64_t prompt_tokens = 0;
+  int64_t new_tokens = 0;  // 0: as the run file says
+};
+
 struct PlanOptions {
-  std::string hardware;              // profile to plan for; empty: this machine, measured quickly
-  std::string cache_folder;          // where measurements of this machine are kept
-  std::optional<Workload> workload;  // instead of the rows of job.input
+  std::string hardware;           // profile to plan for; empty: this machine, measured quickly
+  std::string cache_folder;       // where measurements of this machine are kept
+  std::optional<EqualRows> rows;  // instead of those of job.input
   bool what_ifs = true;
   std::function<void(const std::string& line)> note;  // lines for people
 };
@@ -30,8 +36,8 @@ struct PlannedJob {
   std::vector<WhatIf> what_ifs;
 };
 
-// Reads the model's headers (no weights) and, unless options.workload is given, the rows of
-// job.input where there are any; a run file without rows is planned for rows without end. Memory
+// Reads the model's headers (no weights) and, unless options.rows are given, those of job.input
+// where there are any; a run file without rows is planned for rows without end. Memory
 // that the file leaves to `auto` is what this machine can give now, or with a profile 95 % of what
 // the profile has. Throws UsageError, CheckpointError, IoError and InfeasibleError.
 PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "offload/rows.h"
+#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
@@ -73,6 +74,25 @@ void note_longest(const RowSize& row, Workload& workload) {
 }
 
 }  // namespace
+
+Workload equal_rows(int64_t rows, int64_t prompt_tokens, int64_t new_tokens,
+                    const RowContext& context) {
+  if (const int64_t most = context.model_context; most > 0) {
+    if (prompt_tokens >= most && context.over_length == OverLength::kTruncate)
+      prompt_tokens = std::max(most - new_tokens, most / 2);
+    if (prompt_tokens >= most || prompt_tokens == 0)
+      throw UsageError("prompts of " + std::to_string(prompt_tokens) +
+                       " tokens leave no room for output in the model's context of " +
+                       std::to_string(most) +
+                       " (job.over_length: truncate keeps the end of a prompt)");
+    new_tokens = std::min(new_tokens, most - prompt_tokens);
+  }
+  return {.rows = rows,
+          .mean_prompt_tokens = static_cast<double>(prompt_tokens),
+          .mean_new_tokens = static_cast<double>(new_tokens),
+          .longest_prompt_tokens = prompt_tokens,
+          .longest_row_tokens = prompt_tokens + new_tokens};
+}
 
 Workload measure_workload(const std::string& input, const RowContext& context,
                           const std::atomic<bool>& stop) {

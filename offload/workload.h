@@ -18,8 +18,14 @@ struct Workload {
   // Rows want the probability of each of their tokens. To a plan, the last one is their output.
   bool scored = false;
 
+  bool lengths_known() const { return longest_row_tokens > 0; }
   double mean_row_tokens() const { return mean_prompt_tokens + mean_new_tokens; }
 };
+
+// `rows` rows (0: without end) of equal length, as make_request() takes them: new tokens are cut to
+// what the model's context leaves. Throws UsageError where the prompt leaves no room.
+Workload equal_rows(int64_t rows, int64_t prompt_tokens, int64_t new_tokens,
+                    const RowContext& context);
 
 // Reads the rows of a regular file and tokenises up to a thousand of them, spread evenly over it.
 // Means are those of this sample, each row taken to write all of the tokens that it may. The

@@ -135,6 +135,23 @@ TEST_F(PlanTest, SimulatesOtherMachines) {
   EXPECT_EQ(llama.exit_code, 0) << llama.err;
 }
 
+TEST_F(PlanTest, RowsAreThoseThatTheModelsContextLeaves) {
+  const auto rows = [](const char* prompt) {
+    return std::vector<std::string>{
+        "plan",   "--hardware", "slow.yaml",       "--set", "model.path=" ZS_TEST_DATA "/llama3",
+        "--rows", "2",          "--prompt-tokens", prompt,  "--new-tokens",
+        "5"};
+  };
+  const Json last = json(rows("79"));
+  EXPECT_EQ(last["workload"]["longest_row_tokens"], 80);
+  EXPECT_EQ(last["workload"]["mean_new_tokens"], 1.0);
+  const CommandResult refused = command(rows("80"));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("the model's context of 80"));
+  EXPECT_EQ(json(rows("80"), {"--set", "job.over_length=truncate"})["workload"]["mean_new_tokens"],
+            5.0);
+}
+
 TEST_F(PlanTest, InfeasibleRunsExitWithThree) {
   const CommandResult result = command(plan_mistral(), {"--set", "weights.placement=host"});
   EXPECT_EQ(result.exit_code, 3);

@@ -88,5 +88,18 @@ TEST(SpreadRows, KeepMeansAndLimits) {
   }
 }
 
+// Long prompts of short answers beside short ones of long answers.
+TEST(SpreadRows, AreNeverLongerThanTheLongest) {
+  const Workload workload{.rows = 2,
+                          .mean_prompt_tokens = 44.5,
+                          .mean_new_tokens = 20.5,
+                          .longest_prompt_tokens = 79,
+                          .longest_row_tokens = 80};
+  for (const RowTokens& row : spread_rows(workload, 100)) {
+    EXPECT_LE(row.prompt + row.generated, 80);
+    EXPECT_GE(row.generated, 1);
+  }
+}
+
 }  // namespace
 }  // namespace zerostream

@@ -210,6 +210,16 @@ TEST_F(PlannerTest, RowsThatNobodyKnowsArePlannedFor) {
   EXPECT_GT(plan.memory.max_sequences, 1);
 }
 
+// However little memory there is: it holds one of the longest.
+TEST_F(PlannerTest, LongRowsWithoutEndArePlannedFor) {
+  request_.memory.workload = job(0, 20000, 32);
+  request_.memory.kv_placement.kind = PlacementKind::kHost;
+  request_.memory.host_memory = 4 * kGiB;
+  const RunPlan plan = this->plan();
+  EXPECT_GE(plan.memory.kv_blocks * plan.wave.block_tokens, 20032);
+  EXPECT_GT(plan.job.tokens_per_second(), 0);
+}
+
 TEST(PlanModel, ReadsHeadersOfGgufFilesAndOfFolders) {
   const std::string folder = std::string(ZS_TEST_DATA) + "/llama3-gguf";
   const PlannedModel file = plan_model(folder + "/model.gguf", {});

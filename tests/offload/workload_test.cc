@@ -1,5 +1,6 @@
 #include "offload/workload.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "offload/rows.h"
@@ -85,6 +86,27 @@ TEST_F(WorkloadTest, RowsToScoreGenerateNothing) {
   EXPECT_DOUBLE_EQ(workload.mean_prompt_tokens, (9 + 1 + 1) / 3.0);
   EXPECT_DOUBLE_EQ(workload.mean_new_tokens, 1);
   EXPECT_EQ(workload.longest_row_tokens, 10);
+}
+
+TEST_F(WorkloadTest, EqualRowsAreTakenAsARunTakesThem) {
+  Workload workload = equal_rows(5, 4999, 10, context_);
+  EXPECT_EQ(workload.rows, 5);
+  EXPECT_EQ(workload.longest_prompt_tokens, 4999);
+  EXPECT_EQ(workload.longest_row_tokens, 5000);
+  EXPECT_EQ(workload.mean_new_tokens, 1);
+  workload = equal_rows(0, 100, 20, context_);
+  EXPECT_EQ(workload.mean_prompt_tokens, 100);
+  EXPECT_EQ(workload.longest_row_tokens, 120);
+  try {
+    equal_rows(5, 5000, 10, context_);
+    FAIL() << "accepted";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("the model's context of 5000"));
+  }
+  context_.over_length = OverLength::kTruncate;
+  EXPECT_EQ(equal_rows(5, 9000, 10, context_).longest_prompt_tokens, 4990);
+  EXPECT_EQ(equal_rows(5, 9000, 4000, context_).longest_prompt_tokens, 2500);
+  EXPECT_EQ(equal_rows(5, 9000, 4000, context_).longest_row_tokens, 5000);
 }
 
 TEST_F(WorkloadTest, AnEmptyOrMissingFile) {
