@@ -35,6 +35,8 @@ PackOptions pack_options(const PackFlags& flags) {
 }
 
 int pack(const PackFlags& flags) {
+  if (PackedStore::is_store(flags.source))
+    throw UsageError(flags.source + " is a packed store already; name what it was made from");
   const std::atomic<bool>& stop = catch_signals();
   PackOptions options = pack_options(flags);
   Console console({});

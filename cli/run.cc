@@ -91,8 +91,10 @@ int run(const RunOptions& options, Purpose purpose, const CLI::App& command) {
 void add_job(CLI::App* command, Purpose purpose, int& exit_code) {
   auto options = std::make_shared<RunOptions>();
   command->add_option("CONFIG", options->config, "Run file (YAML)");
-  command
-      ->add_option("--set", options->sets, "A key of the run file: section.key=value; repeatable")
+  command->add_option("--set", options->sets, "A key of the run file; repeatable")
+      ->type_name("SECTION.KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   for (size_t i = 0; i < std::size(kShortCuts); ++i)
     if (purpose == Purpose::kGenerate || kShortCuts[i].scores)

@@ -131,6 +131,8 @@ Checkpoint::~Checkpoint() = default;
 Checkpoint Checkpoint::open(const std::string& path) {
   std::error_code ignored;
   const bool folder = std::filesystem::is_directory(path, ignored);
+  if (!folder && (path.ends_with(".safetensors") || path.ends_with(".bin")))
+    throw CheckpointError(path + " is a part of a model; name the folder that holds it");
   return Checkpoint(std::make_unique<State>(
       path, folder ? open_folder(path, FolderWeights::kRead) : open_gguf(path)));
 }

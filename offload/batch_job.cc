@@ -57,7 +57,7 @@ class Output {
       state_ = std::make_unique<JobState>(path);
     } else if (path != "-") {
       stream_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-      if (stream_ < 0) throw IoError("cannot open " + path, errno);
+      if (stream_ < 0) throw IoError("cannot open " + path + ": " + std::strerror(errno), errno);
     }
   }
   ~Output() {

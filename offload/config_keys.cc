@@ -51,7 +51,7 @@ std::string path_or_none(const ConfigSetting& setting) {
 }
 
 std::optional<int64_t> memory_value(const Json& value) {
-  return read_or_auto(value, [](const Json& v) { return read_bytes(v, 1, kMostBytes); });
+  return read_or_auto(value, [](const Json& v) { return read_size(v, 1, kMostBytes); });
 }
 
 template <int64_t kLow, int64_t kHigh>
@@ -89,7 +89,7 @@ void set_engine(const Json& value, RunConfig& config) {
 
 void set_block_size(const Json& value, RunConfig& config) {
   config.nvme.block_size = read_or_auto(value, [](const Json& v) {
-    const int64_t bytes = read_bytes(v, kTileBytes, kMaxSegmentBytes);
+    const int64_t bytes = read_size(v, kTileBytes, kMaxSegmentBytes);
     if (bytes % kTileBytes != 0) throw BadValue{"a multiple of 4 KiB"};
     return bytes;
   });

@@ -90,6 +90,14 @@ int64_t read_bytes(const Json& value, int64_t low, int64_t high) {
   return *bytes;
 }
 
+int64_t read_size(const Json& value, int64_t low, int64_t high) {
+  const int64_t bytes = read_bytes(value, low, high);
+  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (bytes != 0 && text.find('B') == text.npos)
+    throw BadValue{"a size with its unit, such as " + text + "GiB or " + text + "B"};
+  return bytes;
+}
+
 size_t read_choice(const Json& value, std::span<const std::string_view> names) {
   std::string expected = names.size() == 1 ? "" : "one of ";
   for (size_t i = 0; i < names.size(); ++i) {

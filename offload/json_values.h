@@ -36,6 +36,8 @@ std::vector<std::string> read_strings(const Json& value);
 std::vector<int32_t> read_token_ids(const Json& value);
 // Bytes as an integer, or as a string with a unit ("24GiB").
 int64_t read_bytes(const Json& value, int64_t low, int64_t high);
+// The same of what people write, who must say the unit of all but 0.
+int64_t read_size(const Json& value, int64_t low, int64_t high);
 // The position of the string among `names`.
 size_t read_choice(const Json& value, std::span<const std::string_view> names);
 

@@ -28,7 +28,7 @@ std::string suggest_name(std::string_view name, std::span<const std::string_view
   constexpr size_t kLongestName = 100;  // longer ones are no misspelling, and costly to compare
   if (name.size() > kLongestName) return {};
   std::string_view best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 2) + 1;
+  size_t best_distance = std::max<size_t>(1, name.size() / 2) + 1;
   for (const std::string_view candidate : known) {
     const size_t distance = edit_distance(name, candidate);
     if (distance >= best_distance) continue;

@@ -108,12 +108,13 @@ void write_store(const Checkpoint& checkpoint, const std::string& folder,
 
 void check_not_quantised(DType dtype, const PackOptions& options) {
   const auto refuse = [&](const std::string& what) {
-    throw UsageError(what + " is for int8 and int4 weights, not for " +
+    throw UsageError("weights." + what + " is for int8 and int4 weights, not for " +
                      std::string(dtype_name(dtype)));
   };
-  if (options.group_size.value_or(kDefaultGroupSize) != kDefaultGroupSize) refuse("a group size");
-  if (options.asymmetric) refuse("asymmetric quantisation");
-  if (options.quantise_head) refuse("a quantised head");
+  if (options.group_size.value_or(kDefaultGroupSize) != kDefaultGroupSize)
+    refuse("group_size (--group-size)");
+  if (options.asymmetric) refuse("asymmetric (--asymmetric)");
+  if (options.quantise_head) refuse("quantise_head (--quantise-head)");
 }
 
 void check_quantised(const PackOptions& options) {
@@ -202,7 +203,7 @@ void pack_store(const Checkpoint& checkpoint, const std::string& folder,
   make_folder(parent_folder(folder));
   const FolderLock lock(folder, {});
   if (!options.overwrite && is_committed(folder)) {
-    throw UsageError(folder + " holds a complete store; ask to overwrite it to pack it anew");
+    throw UsageError(folder + " holds a complete store; --overwrite replaces it");
   }
   pack_into_locked(checkpoint, folder, options);
 }

@@ -27,7 +27,7 @@ Share read_share(const Json& value) {
   }
   try {
     return {.kind = Share::Kind::kBytes,
-            .bytes = read_bytes(value, 0, std::numeric_limits<int64_t>::max())};
+            .bytes = read_size(value, 0, std::numeric_limits<int64_t>::max())};
   } catch (const BadValue&) {
     throw BadValue{std::string(kShareForm)};
   }

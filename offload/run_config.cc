@@ -28,6 +28,8 @@ void apply_section(const std::string& name, const YamlNode& section, const std::
 }
 
 void apply_file(const std::string& path, RunConfig& config) {
+  if (path.find('=') != path.npos && !std::filesystem::exists(path))
+    throw UsageError(path + ": there is no such run file; every KEY=VALUE needs a --set before it");
   const YamlNode root = read_yaml(path, "the run file");
   if (!root.is_map && root.json().is_null()) return;
   if (!root.is_map) throw UsageError(path + ":1: a run file is a list of sections");

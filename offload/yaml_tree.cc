@@ -3,7 +3,9 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -149,8 +151,8 @@ YamlNode parse_yaml(const std::string& text, const std::string& source) {
 
 YamlNode read_yaml(const std::string& path, const std::string& what) {
   std::ifstream stream(path, std::ios::binary);
-  if (!stream.good() || std::filesystem::is_directory(path))
-    throw UsageError(path + ": " + what + " cannot be read");
+  const int error = std::filesystem::is_directory(path) ? EISDIR : stream.good() ? 0 : errno;
+  if (error != 0) throw UsageError(path + ": " + what + " cannot be read: " + std::strerror(error));
   std::string text(kMostBytes + 1, '\0');
   stream.read(text.data(), std::ssize(text));
   text.resize(static_cast<size_t>(stream.gcount()));

@@ -19,7 +19,8 @@ TEST_F(CliTest, HelpAndVersion) {
   EXPECT_THAT(command({"help"}).out, AllOf(HasSubstr("run"), HasSubstr("tokenize")));
   EXPECT_THAT(command({"help", "pack"}).out, HasSubstr("--dummy-weights"));
   EXPECT_EQ(command({"run", "--help"}).exit_code, 0);
-  EXPECT_THAT(command({"help", "run"}).out, HasSubstr("LEVEL:{error,warn,info,debug}"));
+  EXPECT_THAT(command({"help", "run"}).out, AllOf(HasSubstr("LEVEL:{error,warn,info,debug}"),
+                                                  HasSubstr("--set SECTION.KEY=VALUE  ")));
 }
 
 TEST_F(CliTest, UsageErrors) {
@@ -28,18 +29,22 @@ TEST_F(CliTest, UsageErrors) {
   expect_error({"help", "rnu"}, 2, "there is no command \"rnu\"");
   expect_error({"run", "--sett", "a.b=1"}, 2, "--sett");
   expect_error({"run"}, 2, "model.path is missing");
-  expect_error({"run", "none.yaml"}, 2, "none.yaml: the run file cannot be read");
+  expect_error({"run", "none.yaml"}, 2, "none.yaml: the run file cannot be read: No such file");
   expect_error(run_arguments({"--set", "nvme.queue_dept=4"}), 2, "did you mean \"queue_depth\"?");
   expect_error(run_arguments({"--max-new-tokens", "0"}), 2, "--max-new-tokens: ");
   expect_error(run_arguments({"--log-level", "loud"}), 2,
                "--log-level: loud not in {error,warn,info,debug}");
+  expect_error({"run", "--set", "nvme.direct=true", "nvme.queue_depth=4"}, 2,
+               "nvme.queue_depth=4: there is no such run file; every KEY=VALUE needs a --set");
+  expect_error({"run", "."}, 2, ".: the run file cannot be read: Is a directory");
   expect_error({"run", "--log-level", "ERROR"}, 2, "model.path is missing");
   expect_error({"run", "--model", "m", "--input", "a", "--output", "./a"}, 2, "is also job.input");
   expect_error({"tokenize", kModel, "--skip-special-tokens"}, 2, "--decode");
   expect_error({"clean", "--older-than", "soon"}, 2, "--older-than soon");
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int8", "--layout", "rows"}, 2, "tiles only");
   expect_error({"pack", kModel, "-o", "s", "--dtype", "int4", "--group-size", "48"}, 2, "not 48");
-  expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2, "is for int8 and int4 weights");
+  expect_error({"pack", kModel, "-o", "s", "--asymmetric"}, 2,
+               "weights.asymmetric (--asymmetric) is for int8 and int4 weights");
   expect_error({"selftest", "--device", "gpu"}, 2, "--device");
 }
 
@@ -60,7 +65,10 @@ TEST_F(CliTest, FilesThatAreNotThere) {
                "none.jsonl");
   expect_error({"run", "--model", kModel, "--input", "in.jsonl", "--output", "none/out.jsonl"}, 5,
                "none/out.jsonl");
+  expect_error({"run", "--model", kModel, "--input", "in.jsonl", "--output", "."}, 5,
+               "cannot open .: Is a directory");
   expect_error(run_arguments({"--set", "job.report=none/r.json"}), 5, "none/r.json");
+  expect_error({"info", kModel + "/model.safetensors"}, 4, "name the folder that holds it");
   std::filesystem::create_directory(folder_.file("empty"));
   expect_error({"run", "--model", "empty", "--input", "in.jsonl", "--output", "o.jsonl"}, 4,
                "config.json");
@@ -201,7 +209,8 @@ TEST_F(CliTest, PackAndInfo) {
   EXPECT_EQ(checkpoint["format"], "safetensors");
   EXPECT_EQ(checkpoint["model"], store["model"]);
   EXPECT_THAT(command({"info", kModel}).out, HasSubstr("model_type: llama"));
-  expect_error({"pack", kModel, "-o", "store"}, 2, "overwrite");
+  expect_error({"pack", kModel, "-o", "store"}, 2, "--overwrite replaces it");
+  expect_error({"pack", "store", "-o", "again"}, 2, "store is a packed store already");
   expect_error({"info", kModel, "--verify"}, 2, "no packed store");
   expect_error({"info", "none"}, 4, "none");
 

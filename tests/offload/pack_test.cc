@@ -330,9 +330,11 @@ TEST_F(PackTest, OptionsThatDoNotGoTogetherAreRefused) {
   const std::pair<PackOptions, const char*> cases[] = {
       {{.dtype = DType::kI8, .layout = WeightLayout::kRows}, "in tiles only"},
       {{.dtype = DType::kI4, .group_size = 48}, "32, 64 or 128, not 48"},
-      {{.dtype = DType::kBF16, .group_size = 32}, "a group size is for int8 and int4"},
-      {{.asymmetric = true}, "asymmetric quantisation is for int8 and int4 weights, not for fp32"},
-      {{.quantise_head = true}, "a quantised head is for"}};
+      {{.dtype = DType::kBF16, .group_size = 32},
+       "weights.group_size (--group-size) is for int8 and int4"},
+      {{.asymmetric = true},
+       "weights.asymmetric (--asymmetric) is for int8 and int4 weights, not for fp32"},
+      {{.quantise_head = true}, "weights.quantise_head (--quantise-head) is for"}};
   for (const auto& [options, message] : cases)
     EXPECT_THAT(message_of<UsageError>([&, &asked = options] { pack(store_, asked); }),
                 HasSubstr(message));

@@ -147,6 +147,10 @@ TEST_F(RunConfigTest, SaysKeyValueAndWhatIsExpected) {
       {"device: {threads: }", "null is not an integer"},
       {"device: {type: gpu}", "\"gpu\" is not one of auto, cpu, cuda"},
       {"host: {memory: 4 gigs}", "\"4 gigs\" is not auto or a size such as 24GiB"},
+      {"host: {memory: 5}", "5 is not auto or a size with its unit, such as 5GiB or 5B"},
+      {"host: {memory: '4096'}", "\"4096\" is not auto or a size with its unit"},
+      {"nvme: {block_size: 8192}", "8192 is not auto or a size with its unit"},
+      {"weights: {placement: {host: 4, nvme: rest}}", "is not a share such as 4GiB"},
       {"host: {memory: 0}", "0 is not auto or a size"},
       {"host: {memory: 1.5}", "1.5 is not auto or a size"},
       {"device: {int8_activations: 1}", "1 is not true or false"},
@@ -157,7 +161,7 @@ TEST_F(RunConfigTest, SaysKeyValueAndWhatIsExpected) {
       {"weights: {quantise_head: 1}", "1 is not true or false"},
       {"weights: {dtype: fp8}", "\"fp8\" is not one of auto, fp32"},
       {"nvme: {engine: uring}", "\"uring\" is not one of auto, io_uring"},
-      {"nvme: {block_size: 5000}", "5000 is not auto or a multiple of 4 KiB"},
+      {"nvme: {block_size: 5000B}", "\"5000B\" is not auto or a multiple of 4 KiB"},
       {"nvme: {direct: yes}", "\"yes\" is not true or false"},
       {"prefetch: {depth: [1]}", "[1] is not auto or an integer"},
       {"sampling: {top_p: 0}", "0 is not a number above 0 to 1"},
@@ -233,7 +237,8 @@ TEST_F(RunConfigTest, OverridesStandOverTheFile) {
   EXPECT_THAT(error("", {"nvme.queue_depth=x"}),
               HasSubstr("--set nvme.queue_depth: nvme.queue_depth: \"x\" is not auto or an"));
   EXPECT_THAT(error("", {"batch=4"}), HasSubstr("batch is a section"));
-  EXPECT_THAT(error("", {"nonsense.a=4"}), HasSubstr("unknown section"));
+  EXPECT_THAT(error("", {"nonsense.a=4"}), testing::EndsWith("unknown section \"nonsense\""));
+  EXPECT_THAT(error("", {"foo.bar=1"}), testing::EndsWith("unknown section \"foo\""));
   EXPECT_THROW(parse_override("nvme.direct"), UsageError);
   EXPECT_THROW(parse_override("=1"), UsageError);
 }
