@@ -106,6 +106,7 @@ class JobClock {
     (prompt_tokens > 0 ? job_.prefill_seconds : job_.decode_seconds) += pass.seconds;
     (prompt_tokens > 0 ? job_.prefill_passes : job_.decode_passes) += 1;
     if (prompt_tokens > 0) return;
+    job_.decode_busy += pass.busy;
     decoded_ += shape.tokens;
     job_.decode_tokens_per_second = static_cast<double>(decoded_) / job_.decode_seconds;
     if (shape.rows <= job_.decode_shape.rows) return;
@@ -137,6 +138,7 @@ void scale(JobPrediction& job, double factor) {
   for (int64_t* passes : {&job.prefill_passes, &job.decode_passes})
     *passes = std::llround(static_cast<double>(*passes) * factor);
   job.busy = job.busy * factor;
+  job.decode_busy = job.decode_busy * factor;
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct JobPrediction {
   int64_t prefill_passes = 0, decode_passes = 0;
   double prompt_tokens = 0, generated_tokens = 0;
   double decode_tokens_per_second = 0;  // in passes without prompt
-  ResourceSeconds busy;
+  ResourceSeconds busy, decode_busy;  // the latter in passes without prompt, and part of the former
   double weights_stall_seconds = 0, kv_stall_seconds = 0;
   int64_t most_rows = 0;       // in one pass
   PassShape decode_shape;      // the pass without prompt that computes most rows

@@ -77,12 +77,15 @@ class Planner {
     set_slots(plan, request_.prefetch_depth >= 0
                         ? request_.prefetch_depth
                         : automatic_depth(layout_, plan.resident, request_.host_memory));
+    plan.max_sequences =
+        request_.max_sequences > 0
+            ? request_.max_sequences
+            : static_cast<int32_t>(std::min<int64_t>(kDefaultSequences, rows_of_job()));
     plan.token_budget = request_.token_budget > 0
                             ? request_.token_budget
-                            : std::max(kDefaultTokenBudget, request_.max_sequences);
-    plan.max_sequences = request_.max_sequences > 0
-                             ? request_.max_sequences
-                             : std::min(kDefaultSequences, plan.token_budget);
+                            : static_cast<int32_t>(request_.workload.useful_tokens(
+                                  plan.max_sequences, kDefaultTokenBudget));
+    plan.max_sequences = std::min(plan.max_sequences, plan.token_budget);
     while (left(plan) < kv_bytes_wanted(plan) && shrink(plan)) {
     }
     return plan;
@@ -238,10 +241,18 @@ class Planner {
     if (request_.placement.kind == PlacementKind::kShares && *resident_goal_ > 0) refuse(plan);
   }
 
+  // Blocks that rows can use at all. Where nothing streams, memory is not taken for more than those
+  // of this job can.
+  int64_t blocks_most(const MemoryPlan& plan) const {
+    const bool streams = plan.resident_bytes(layout_) < layout_.weights_bytes();
+    const int64_t longest = streams || kv_overflows_ || !request_.workload.lengths_known()
+                                ? layout_.config.max_position_embeddings
+                                : longest_row();
+    return plan.max_sequences * blocks_for(static_cast<double>(longest));
+  }
+
   MemoryPlan finished(MemoryPlan plan) const {
-    const int64_t blocks_per_row =
-        blocks_for(static_cast<double>(layout_.config.max_position_embeddings));
-    const int64_t most = std::min(plan.max_sequences, INT32_MAX) * blocks_per_row;
+    const int64_t most = blocks_most(plan);
     plan.logit_rows = logit_rows(plan);
     if (request_.own_memory) plan.array_bytes = pass_array_bytes(plan);
     plan.kv_table_bytes = kv_table_bytes(plan);

@@ -27,14 +27,14 @@ std::string storage_path(const RunConfig& config, const std::string& cache_folde
   return cache_folder;
 }
 
-HardwareProfile this_machine(const RunConfig& config, const StoreFormat& format,
-                             const Backend& backend, const PlanOptions& options) {
+HardwareProfile this_machine(const RunConfig& config, const Backend& backend,
+                             const PlanOptions& options) {
   if (options.note) options.note("measuring this machine, or using what was measured of it before");
   return load_profile_or_measure(options.cache_folder, backend,
                                  {.path = storage_path(config, options.cache_folder),
                                   .engine = config.nvme.engine,
-                                  .weights = format.dtype,
-                                  .int8_activations = config.device.int8_activations});
+                                  .int8_activations = config.device.int8_activations,
+                                  .all_weights = true});
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of(const std::string& path) {
@@ -106,10 +106,12 @@ PlannedJob plan_job(const RunConfig& config, const PlanOptions& options,
   RuntimeOptions run = runtime_options(config);
   const KernelLimits limits = kernel_limits(config.device, job.model.layout);
   if (options.hardware.empty()) {
+    if (config.parallel.ranks > 1)
+      throw UsageError("parallel.ranks: several are planned for a profile only (--hardware)");
     check_runnable(config);
     const Backend backend = make_backend(config.device, limits);
     fit_options(backend, run);
-    job.hardware = this_machine(config, job.model.format, backend, options);
+    job.hardware = this_machine(config, backend, options);
     job.request.memory = memory_request(run, backend.device->scratch_bytes());
     job.request.host_memory = run.host_memory;
   } else {

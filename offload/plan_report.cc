@@ -78,6 +78,11 @@ Json decode_pass_json(const JobPrediction& job) {
       {"stall_seconds", {{"weights", pass.weights_stall_seconds}, {"kv", pass.kv_stall_seconds}}}};
 }
 
+// Null where there was no such pass.
+Json bound_json(int64_t passes, const ResourceSeconds& busy) {
+  return passes == 0 ? Json(nullptr) : Json(bound_name(busy.bound()));
+}
+
 Json predicted_json(const PlannedJob& planned) {
   const JobPrediction& job = planned.plan.job;
   const double ranks = planned.request.ranks;
@@ -94,6 +99,9 @@ Json predicted_json(const PlannedJob& planned) {
           {"stall_seconds", {{"weights", job.weights_stall_seconds}, {"kv", job.kv_stall_seconds}}},
           {"bound", bound_name(job.busy.bound())},
           {"bound_seconds", job.bound_seconds()},
+          {"pass_bound",
+           {{"prefill", bound_json(job.prefill_passes, job.busy - job.decode_busy)},
+            {"decode", bound_json(job.decode_passes, job.decode_busy)}}},
           {"decode_pass", decode_pass_json(job)}};
 }
 
@@ -150,6 +158,12 @@ std::string batch_text(const Json& plan) {
                      batch["prefetch_depth"].get<int>());
 }
 
+// What bounds passes of each kind, where there are both.
+std::string passes_text(const Json& bounds) {
+  if (bounds["prefill"].is_null() || bounds["decode"].is_null()) return "";
+  return ": prefill " + string_of(bounds["prefill"]) + ", decode " + string_of(bounds["decode"]);
+}
+
 std::string predicted_text(const Json& plan) {
   const Json& predicted = plan["predicted"];
   const Json& rates = predicted["tokens_per_second"];
@@ -163,7 +177,8 @@ std::string predicted_text(const Json& plan) {
     text += printf_line("           %.4g s, of which %s keeps the machine busy for %.4g s",
                         seconds.get<double>(), string_of(predicted["bound"]).c_str(),
                         predicted["bound_seconds"].get<double>());
-  return text + printf_line("bound      %s", string_of(predicted["bound"]).c_str());
+  return text + printf_line("bound      %s%s", string_of(predicted["bound"]).c_str(),
+                            passes_text(predicted["pass_bound"]).c_str());
 }
 
 }  // namespace

@@ -17,7 +17,15 @@ constexpr int32_t kMostRows = 4096;
 constexpr int32_t kMostTokens = 8192;
 constexpr int32_t kMostDeviceTokens = 32768;  // more are tried only where arithmetic may be fast
 constexpr size_t kFinalists = 3;              // whose whole job is simulated
+constexpr int32_t kManyRows = 256;            // more at once change little where nothing streams
 constexpr double kStorageMargin = 1.03;       // predictions are no more exact than this
+
+bool fits_memory(const ModelLayout& layout, const MemoryRequest& request, const MemoryPlan& plan) {
+  if (plan.resident_bytes(layout) < layout.weights_bytes() || plan.kv_overflows()) return false;
+  if (request.max_sequences > 0) return true;
+  const int64_t rows = request.workload.rows > 0 ? request.workload.rows : kManyRows;
+  return plan.max_sequences >= std::min<int64_t>(rows, kManyRows);
+}
 
 // Sizes and places that plans differ in.
 struct Choice {
@@ -49,6 +57,11 @@ class Search {
   }
 
   RunPlan best() {
+    if (auto memory = without_rates()) {
+      RunPlan plan = completed(std::move(*memory), Tier::kDevice);
+      simulate(plan);
+      return plan;
+    }
     for (const Tier kv : kv_tiers())
       for (const int32_t rows : {1, 4, 16, 64, 256, 1024, kMostRows}) add_budgets(rows, kv);
     for (const Tier kv : kv_tiers())
@@ -58,8 +71,7 @@ class Search {
     std::sort(candidates_.begin(), candidates_.end(), faster);
     candidates_.resize(std::min(candidates_.size(), kFinalists));
     for (Candidate& candidate : candidates_) {
-      const Simulator simulator(layout_, profile_, candidate.plan.run);
-      candidate.plan.job = simulate_job(simulator, candidate.plan.wave, job_workload());
+      simulate(candidate.plan);
       candidate.seconds = candidate.plan.job.seconds / candidate.plan.job.generated_tokens;
     }
     return leader().plan;
@@ -69,6 +81,18 @@ class Search {
   static bool faster(const Candidate& a, const Candidate& b) { return a.cost() < b.cost(); }
   const Candidate& leader() const {
     return *std::min_element(candidates_.begin(), candidates_.end(), faster);
+  }
+
+  std::optional<MemoryPlan> without_rates() const {
+    MemoryRequest request = request_.memory;
+    request.workload.rows = workload_.rows;
+    request.own_memory = own_memory_;
+    return plan_without_rates(layout_, request, request_.host_memory);
+  }
+
+  void simulate(RunPlan& plan) const {
+    const Simulator simulator(layout_, profile_, plan.run);
+    plan.job = simulate_job(simulator, plan.wave, job_workload());
   }
 
   // Where nothing is known of rows, they are like what plan_memory() takes them to be.
@@ -138,13 +162,8 @@ class Search {
     }
   }
 
-  // A token for every row at least, and no more than all prompts of these rows.
   int32_t useful_budget(int32_t tokens, int32_t rows) const {
-    const int64_t most = workload_.longest_prompt_tokens > 0
-                             ? rows * workload_.longest_prompt_tokens
-                             : int64_t{tokens};
-    return static_cast<int32_t>(
-        std::max<int64_t>(std::min<int64_t>({tokens, most, kMostDeviceTokens}), rows));
+    return static_cast<int32_t>(workload_.useful_tokens(rows, std::min(tokens, kMostDeviceTokens)));
   }
 
   [[noreturn]] void throw_why() const {
@@ -167,8 +186,16 @@ class Search {
     request.kv_on_host = choice.kv == Tier::kHost;
     request.own_memory = own_memory_;
     if (own_memory_) request.placement = device_placement(request.placement);
+    MemoryPlan memory = plan_memory(layout_, request);
+    if (own_memory_)
+      plan_host_memory(layout_, request_.memory.placement, request_.host_memory, memory);
+    return completed(std::move(memory), choice.kv);
+  }
+
+  RunPlan completed(MemoryPlan memory, Tier kv) const {
+    const MemoryRequest& request = request_.memory;
     RunPlan plan;
-    plan.memory = plan_memory(layout_, request);
+    plan.memory = std::move(memory);
     place_weights(plan);
     plan.wave = {.max_sequences = plan.memory.max_sequences,
                  .token_budget = plan.memory.token_budget,
@@ -180,7 +207,7 @@ class Search {
                       .kv_dtype = plan.memory.kv_dtype,
                       .block_tokens = request.block_tokens,
                       .int8_activations = request_.int8_activations};
-    place_kv(choice.kv, plan);
+    place_kv(kv, plan);
     return plan;
   }
 
@@ -204,11 +231,8 @@ class Search {
     plan.run.kv_ring_bytes = plan.memory.kv_ring_bytes;
   }
 
-  // And what rests in host memory beside them.
   void place_weights(RunPlan& plan) const {
-    MemoryPlan& memory = plan.memory;
-    if (own_memory_)
-      plan_host_memory(layout_, request_.memory.placement, request_.host_memory, memory);
+    const MemoryPlan& memory = plan.memory;
     for (size_t i = 0; i < memory.resident.size(); ++i)
       plan.run.weights.push_back(memory.resident[i]                 ? Tier::kDevice
                                  : own_memory_ && memory.on_host[i] ? Tier::kHost
@@ -263,6 +287,16 @@ class Search {
 };
 
 }  // namespace
+
+std::optional<MemoryPlan> plan_without_rates(const ModelLayout& layout,
+                                             const MemoryRequest& request, int64_t host_memory) {
+  try {
+    MemoryPlan plan = plan_run_memory(layout, request, host_memory);
+    if (fits_memory(layout, request, plan)) return plan;
+  } catch (const InfeasibleError&) {  // plan_run() has more to try
+  }
+  return std::nullopt;
+}
 
 RunPlan plan_run(const ModelLayout& layout, const PlanRequest& request,
                  const HardwareProfile& profile) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "offload/job_simulation.h"
@@ -24,11 +25,16 @@ struct RunPlan {
   JobPrediction job;  // of one rank
 };
 
-// Chooses what the request leaves open (rows and tokens of a pass, what of weights, keys and values
-// rests where) so that the workload takes least time on the machine of the profile. Tries plans of
-// plan_memory(), coarse and then fine, by their passes, and the best of them by the whole job. A
-// pure function, in well under a second. Throws UsageError, and InfeasibleError that says what is
-// missing and what would make it fit.
+// The memory of a run that needs no rates to be planned: all weights fit memory, and beside them
+// the workload's rows, or as many as are of use where nothing streams. Absent where they do not.
+std::optional<MemoryPlan> plan_without_rates(const ModelLayout& layout,
+                                             const MemoryRequest& request, int64_t host_memory);
+
+// As plan_without_rates() where that has a plan. Else chooses what the request leaves open (rows
+// and tokens of a pass, what of weights, keys and values rests where) so that the workload takes
+// least time on the machine of the profile. Tries plans of plan_memory(), coarse and then fine, by
+// their passes, and the best of them by the whole job. A pure function, in well under a second.
+// Throws UsageError, and InfeasibleError that says what is missing and what would make it fit.
 RunPlan plan_run(const ModelLayout& layout, const PlanRequest& request,
                  const HardwareProfile& profile);
 

@@ -104,13 +104,15 @@ HardwareProfile probe_hardware(const Backend& backend, const ProbeOptions& optio
 
 HardwareProfile quick_profile(const Backend& backend, const QuickProbeOptions& options) {
   constexpr ProbeRounds kRounds = {.least = 3, .most = 3, .seconds = 0.1};
-  HardwareProfile profile = begin_profile(*backend.device, "measured at the start of a run");
+  HardwareProfile profile = begin_profile(*backend.device, "measured quickly");
   profile.storage = quick_storage(options.path, options.engine);
   probe_memory(backend, kRounds, profile);
   const std::span<const int64_t> rows =
       has_own_memory(backend) ? std::span<const int64_t>(kQuickDeviceRows) : kQuickRows;
   ComputeProbe compute(*backend.device, *backend.kernels, rows.back(), kRounds);
-  probe_products(backend, {options.weights, options.int8_activations}, rows, compute, profile);
+  for (const DType weights : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kI4})
+    if (options.all_weights || weights == options.weights)
+      probe_products(backend, {weights, options.int8_activations}, rows, compute, profile);
   if (profile.compute.gemm.empty()) probe_products(backend, {}, rows, compute, profile);
   require(!profile.compute.gemm.empty(), "every backend has products with bf16 weights");
   probe_attention(backend, compute, profile);

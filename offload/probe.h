@@ -30,18 +30,19 @@ struct QuickProbeOptions {
   IoEngineKind engine = IoEngineKind::kAuto;
   DType weights = DType::kBF16;
   bool int8_activations = false;
+  bool all_weights = false;  // products of all kinds, for plans of other weights than these
 };
 
 // The few figures that the automatic settings of a run need, in 1 to 2 seconds and 75 MiB of
-// memory: one way of reading, and products of one kind for 1, 32 and 256 rows; where the backend
-// lacks the kind, of its bf16 weights. Of a device with memory of its own also what
-// probe_hardware() takes of it, products for 2,048 rows included, with as much memory. Throws as
-// above, and UsageError where this machine lacks the engine.
+// memory (2 to 4 with all_weights): one way of reading, and products of one kind for 1, 32 and 256
+// rows; where the backend lacks the kind, of its bf16 weights. Of a device with memory of its own
+// also what probe_hardware() takes of it, products for 2,048 rows included, with as much memory.
+// Throws as above, and UsageError where this machine lacks the engine.
 HardwareProfile quick_profile(const Backend& backend, const QuickProbeOptions& options);
 
 // quick_profile(), or what an earlier run kept of it in `cache_folder`/hardware for the same
-// processor and threads, disk, engine and weights, unless that is older than 30 days or cannot be
-// read. That the profile cannot be kept is no error.
+// processor and threads, disk, engine and kinds of weights, unless that is older than 30 days or
+// cannot be read. That the profile cannot be kept is no error.
 HardwareProfile load_profile_or_measure(const std::string& cache_folder, const Backend& backend,
                                         const QuickProbeOptions& options);
 

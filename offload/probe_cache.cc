@@ -23,8 +23,9 @@ std::string profile_key(const Backend& backend, const QuickProbeOptions& options
     throw IoError("cannot stat " + options.path + ": " + std::strerror(errno), errno);
   return backend.device->description() + "\ndisk " + std::to_string(info.st_dev) + "\nengine " +
          std::to_string(static_cast<int>(options.engine)) + "\nweights " +
-         std::string(dtype_name(options.weights)) + (options.int8_activations ? " int8" : "") +
-         "\nunpacked " + std::to_string(backend.limits.unpack_bytes);
+         std::string(options.all_weights ? "all" : dtype_name(options.weights)) +
+         (options.int8_activations ? " int8" : "") + "\nunpacked " +
+         std::to_string(backend.limits.unpack_bytes);
 }
 
 std::optional<HardwareProfile> fresh_profile(const std::string& path) {

@@ -1,33 +1,10 @@
 #include "offload/run_planning.h"
 
-#include <algorithm>
-
-#include "offload/host_plan.h"
 #include "offload/planner.h"
 #include "offload/probe.h"
-#include "zerostream/error.h"
 
 namespace zerostream {
 namespace {
-
-constexpr int32_t kManyRows = 256;  // more at once change little where nothing streams
-
-bool fits_memory(const ModelLayout& layout, const MemoryRequest& request, const MemoryPlan& plan) {
-  if (plan.resident_bytes(layout) < layout.weights_bytes() || plan.kv_overflows()) return false;
-  if (request.max_sequences > 0) return true;
-  const int64_t rows = request.workload.rows > 0 ? request.workload.rows : kManyRows;
-  return plan.max_sequences >= std::min<int64_t>(rows, kManyRows);
-}
-
-std::optional<MemoryPlan> simple_plan(const ModelLayout& layout, const MemoryRequest& request,
-                                      int64_t host_memory) {
-  try {
-    MemoryPlan plan = plan_run_memory(layout, request, host_memory);
-    if (fits_memory(layout, request, plan)) return plan;
-  } catch (const InfeasibleError&) {  // the planner has more to try
-  }
-  return std::nullopt;
-}
 
 Json predicted_json(const JobPrediction& job) {
   return {{"total_seconds", job.seconds},
@@ -48,7 +25,7 @@ Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, Runtim
   request.host_memory = options.host_memory;
   request.memory = memory_request(options, model.backend.device->scratch_bytes());
   request.int8_activations = planning.int8_activations;
-  options.plan = simple_plan(layout, request.memory, options.host_memory);
+  options.plan = plan_without_rates(layout, request.memory, options.host_memory);
   if (options.plan) return {};
   planning.note("measuring this machine, or using what was measured of it before");
   const HardwareProfile profile =

@@ -1,6 +1,7 @@
 // What a job asks of the engine, in numbers: what a plan is made for.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -20,6 +21,12 @@ struct Workload {
 
   bool lengths_known() const { return longest_row_tokens > 0; }
   double mean_row_tokens() const { return mean_prompt_tokens + mean_new_tokens; }
+  // What a pass of `rows` rows can use of a budget of `tokens`: one for every row at least, and no
+  // more than all of their prompts.
+  int64_t useful_tokens(int64_t rows, int64_t tokens) const {
+    const int64_t most = lengths_known() ? rows * longest_prompt_tokens : tokens;
+    return std::max(std::min(tokens, most), rows);
+  }
 };
 
 // `rows` rows (0: without end) of equal length, as make_request() takes them: new tokens are cut to

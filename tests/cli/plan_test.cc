@@ -77,6 +77,8 @@ TEST_F(PlanTest, SaysWhereBytesGoAndHowFastItWillBe) {
   EXPECT_GT(plan["weights"]["streamed_bytes_per_pass"], int64_t{8} << 30);
   EXPECT_EQ(plan["batch"]["max_sequences"], 64);
   EXPECT_EQ(plan["predicted"]["bound"], "fetch");
+  EXPECT_EQ(plan["predicted"]["pass_bound"]["prefill"], "compute");
+  EXPECT_EQ(plan["predicted"]["pass_bound"]["decode"], "fetch");
   const double seconds = plan["predicted"]["seconds"];
   EXPECT_GE(seconds, plan["predicted"]["bound_seconds"].get<double>());
   EXPECT_NEAR(plan["predicted"]["tokens_per_second"]["generated"].get<double>(), 64 * 32 / seconds,
@@ -85,7 +87,8 @@ TEST_F(PlanTest, SaysWhereBytesGoAndHowFastItWillBe) {
 
   const CommandResult text = command(plan_mistral());
   EXPECT_THAT(text.out, AllOf(HasSubstr("machine    slow"), HasSubstr("64 rows of 32 + 32 tokens"),
-                              HasSubstr("kv cache"), HasSubstr("bound      fetch"),
+                              HasSubstr("kv cache"),
+                              HasSubstr("bound      fetch: prefill compute, decode fetch"),
                               HasSubstr("what if    storage twice as fast")));
 }
 
@@ -110,6 +113,52 @@ TEST_F(PlanTest, MeasuresThisMachineWhereNoProfileIsGiven) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("measuring this machine"));
   EXPECT_THAT(result.out, HasSubstr("predicted"));
+}
+
+TEST_F(PlanTest, WhatIfsOfOtherWeightsAreWhatTheirPlansSay) {
+  const std::vector<std::string> arguments = {"plan",
+                                              "--set",
+                                              "model.path=" + config_path("bench/mistral-7b-shape"),
+                                              "--set",
+                                              "host.memory=64GiB",
+                                              "--set",
+                                              "device.memory=64GiB",
+                                              "--rows",
+                                              "16",
+                                              "--prompt-tokens",
+                                              "8",
+                                              "--new-tokens",
+                                              "8"};
+  const Json plan = json(arguments);
+  int compared = 0;
+  for (const Json& what_if : plan["what_if"])
+    for (const std::string dtype : {"int8", "int4"})
+      if (what_if["change"] == dtype + " weights") {
+        const Json other = json(arguments, {"--set", "weights.dtype=" + dtype});
+        const double rate = other["predicted"]["tokens_per_second"]["generated"];
+        EXPECT_NEAR(what_if["tokens_per_second"].get<double>(), rate, 0.01 * rate) << dtype;
+        ++compared;
+      }
+  EXPECT_EQ(compared, 2);
+}
+
+// What is planned for rows that fit memory is what a run takes, which does not measure for that.
+TEST_F(PlanTest, ARunThatFitsMemoryTakesThePlannedSizes) {
+  write_file(folder_.file("in.jsonl"), R"({"prompt_token_ids": [1, 2, 3], "max_tokens": 7}
+{"prompt_token_ids": [4, 5], "max_tokens": 20}
+)");
+  const std::vector<std::string> settings = {
+      "--set", "model.path=" + kModel, "--set", "job.input=in.jsonl", "--set", "host.memory=2GiB"};
+  const Json plan = json({"plan", "--hardware", "slow.yaml"}, settings);
+  const CommandResult run = command({"run", "--output", "out.jsonl"}, settings);
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.err, testing::Not(HasSubstr("measuring this machine")));
+  const Json report = Json::parse(read_file(folder_.file("out.report.json")));
+  EXPECT_EQ(plan["batch"]["max_sequences"], 2);
+  EXPECT_EQ(plan["batch"]["token_budget"], 6);
+  for (const char* size : {"max_sequences", "token_budget"})
+    EXPECT_EQ(report["config"]["batch"][size], plan["batch"][size]) << size;
+  EXPECT_EQ(report["memory"]["pools"]["kv cache"], plan["memory"]["host"]["pools"]["kv cache"]);
 }
 
 TEST_F(PlanTest, SimulatesOtherMachines) {
@@ -171,6 +220,7 @@ TEST_F(PlanTest, UsageErrors) {
   refused({"plan", "--set", model, "--hardware", "slow.yaml", "--rows", "5"}, "--prompt-tokens");
   refused({"plan", "--set", model, "--hardware", "slow.yaml", "--set", "device.type=cuda"},
           "is of a CPU");
+  refused({"plan", "--set", model, "--set", "parallel.ranks=2"}, "--hardware");
   refused({"run", "--model", kModel, "--input", "slow.yaml", "--output", "o.jsonl", "--set",
            "parallel.ranks=2"},
           "not supported yet");

@@ -36,6 +36,19 @@ TEST_F(JobSimulationTest, CountsPassesAndTokens) {
               0.1 * job.seconds);
 }
 
+TEST_F(JobSimulationTest, TellsDecodePassesFromOthers) {
+  profile_.storage->read.median = 1e9;
+  wave_.token_budget = 2048;
+  const std::vector<RowTokens> rows(8, RowTokens{.prompt = 2000, .generated = 5});
+  const JobPrediction job = simulate_rows(simulator(), wave_, rows);
+  EXPECT_EQ(job.decode_busy.bound(), Bound::kFetch);
+  EXPECT_EQ((job.busy - job.decode_busy).bound(), Bound::kCompute);
+  EXPECT_NEAR(job.decode_busy.storage,
+              job.busy.storage * static_cast<double>(job.decode_passes) /
+                  static_cast<double>(job.decode_passes + job.prefill_passes),
+              0.01 * job.busy.storage);
+}
+
 TEST_F(JobSimulationTest, RowsWaitForMemoryAndLeave) {
   wave_.kv_blocks = 4;  // two rows of two blocks
   const std::vector<RowTokens> rows(6, RowTokens{.prompt = 16, .generated = 10});

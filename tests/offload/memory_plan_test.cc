@@ -179,6 +179,32 @@ TEST_F(MemoryPlanTest, ManyRowsGetTheirTokens) {
   EXPECT_THROW(plan_memory(layout(), request), UsageError);
 }
 
+// Where memory is plenty, a job takes what its rows can use and no more.
+TEST_F(MemoryPlanTest, SizesAreThoseThatTheJobCanUse) {
+  MemoryRequest request;
+  request.host_memory = int64_t{1} << 30;
+  const MemoryPlan unknown = plan_memory(layout(), request);
+  EXPECT_EQ(unknown.max_sequences, 256);
+  EXPECT_EQ(unknown.token_budget, 2048);
+  EXPECT_EQ(unknown.kv_blocks, 256 * layout().config.max_position_embeddings / 16);
+  request.workload = {.rows = 3,
+                      .mean_prompt_tokens = 5,
+                      .mean_new_tokens = 7,
+                      .longest_prompt_tokens = 9,
+                      .longest_row_tokens = 20};
+  const MemoryPlan known = plan_memory(layout(), request);
+  EXPECT_EQ(known.max_sequences, 3);
+  EXPECT_EQ(known.token_budget, 27);
+  EXPECT_EQ(known.kv_blocks, 3 * 2);
+  EXPECT_EQ(known.resident_bytes(layout()), layout().weights_bytes());
+  request.workload.rows = 1000;
+  EXPECT_EQ(plan_memory(layout(), request).max_sequences, 256);
+  EXPECT_EQ(plan_memory(layout(), request).token_budget, 2048);
+  EXPECT_EQ(plan_memory(layout(), request).kv_blocks, 256 * 2);
+  request.max_sequences = 2;
+  EXPECT_EQ(plan_memory(layout(), request).kv_blocks, 2 * 2);
+}
+
 TEST_F(MemoryPlanTest, RefusalsSayWhatIsMissingAndWhatWouldFit) {
   MemoryRequest request;
   request.host_memory = 64 << 10;

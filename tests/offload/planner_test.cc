@@ -84,6 +84,22 @@ TEST_F(PlannerTest, MoreOfAnythingIsNeverSlower) {
   EXPECT_GT(rate(), slow);
 }
 
+// A run whose model and rows fit memory does not wait for rates; its plan is the same with them.
+TEST_F(PlannerTest, RatesDoNotMatterWhereEverythingFits) {
+  request_.memory.workload = job(64);
+  EXPECT_FALSE(plan_without_rates(layout_, request_.memory, 0)) << "6 GiB";
+  request_.memory.host_memory = 64 * kGiB;
+  const MemoryPlan memory = plan_without_rates(layout_, request_.memory, 0).value();
+  const RunPlan plan = this->plan();
+  EXPECT_EQ(memory.max_sequences, 64);
+  EXPECT_EQ(memory.token_budget, 64 * 32);
+  EXPECT_EQ(memory.kv_blocks, 64 * 4);
+  EXPECT_EQ(plan.memory.max_sequences, memory.max_sequences);
+  EXPECT_EQ(plan.memory.token_budget, memory.token_budget);
+  EXPECT_EQ(total(plan.memory.pools), total(memory.pools));
+  EXPECT_GT(plan.job.tokens_per_second(), 0);
+}
+
 TEST_F(PlannerTest, KeysAndValuesGoToStorageWhereThatPays) {
   // Long rows: few fit memory, and a pass of few rows is bound by fetching the weights.
   request_.memory.host_memory = 3 * kGiB;

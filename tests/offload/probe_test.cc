@@ -72,6 +72,19 @@ TEST_F(ProbeTest, AQuickProfileHasWhatARunNeeds) {
   EXPECT_THAT(probe_table(profile), testing::HasSubstr("256 rows"));
 }
 
+TEST_F(ProbeTest, PlansOfOtherWeightsHaveRatesOfTheirOwn) {
+  const auto load_for = [&](DType weights) {
+    return load_profile_or_measure(
+        folder_.file("cache"), backend_,
+        {.path = folder_.path().string(), .weights = weights, .all_weights = true});
+  };
+  const HardwareProfile profile = load_for(DType::kBF16);
+  for (const DType weights : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kI4})
+    EXPECT_TRUE(profile.knows(weights, WeightLayout::kTile64)) << dtype_name(weights);
+  EXPECT_EQ(hardware_profile_text(load_for(DType::kI8)), hardware_profile_text(profile));
+  EXPECT_FALSE(load().knows(DType::kI8, WeightLayout::kTile64)) << "a run measures its own kind";
+}
+
 TEST_F(ProbeTest, AKeptProfileIsUsedUntilItIsOldOrDamaged) {
   HardwareProfile first = load();
   EXPECT_EQ(hardware_profile_text(load()), hardware_profile_text(first));
