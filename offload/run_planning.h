@@ -18,7 +18,7 @@ struct RunPlanning {
 
 // Makes the options those of a run on the model's backend, and sets options.plan for
 // options.workload, unless it is set. Where all weights and rows fit the device's memory, that is
-// plan_run_memory()'s; else rates of this machine, measured in a second or two or kept from
+// plan_without_rates()'s; else rates of this machine, measured in a second or two or kept from
 // earlier, decide (planner.h). Returns what is predicted of the job, for the report; null where
 // nothing was. Throws InfeasibleError, IoError and the device's errors.
 Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options);
