@@ -86,6 +86,15 @@ std::string bound_sentence(const Values& v) {
   return bound.empty() ? "" : "Bound by <b>" + escape_html(bound) + "</b>.";
 }
 
+bool scored(const Values& v) {
+  const Json* score = v.find("/score");
+  return score != nullptr && score->is_object();
+}
+
+std::string counted(const Values& v, const std::string& pointer, const std::string& noun) {
+  return v.count(pointer) + " " + noun + (v.number(pointer) == 1 ? "" : "s");
+}
+
 std::string header(const Values& v) {
   std::string about;
   for (const char* pointer :
@@ -93,8 +102,11 @@ std::string header(const Values& v) {
     const std::string text = v.text(pointer);
     if (!text.empty()) about += (about.empty() ? "" : " · ") + escape_html(text);
   }
-  std::string verdict = v.count("/tokens/generated") + " tokens for " + v.count("/rows/ok") +
-                        " rows in " + show_seconds(v.number("/seconds/total")) + ". ";
+  std::string verdict = scored(v) ? counted(v, "/score/tokens", "token") + " scored, perplexity " +
+                                        v.figure("/score/perplexity") + "; "
+                                  : counted(v, "/tokens/generated", "token") + " for ";
+  verdict +=
+      counted(v, "/rows/ok", "row") + " in " + show_seconds(v.number("/seconds/total")) + ". ";
   if (const Json* stopped = v.find("/stopped"); stopped != nullptr && *stopped == true)
     verdict += "The run was stopped by a signal. ";
   return "<h1>" + escape_html(model_name(v)) + "</h1>\n<div class=\"soft\">" + about +
@@ -106,7 +118,10 @@ std::string tiles(const Values& v) {
   const auto tile = [&](const std::string& value, const std::string& what) {
     html += "<div class=\"tile\"><b>" + value + "</b><span>" + what + "</span></div>\n";
   };
-  tile(v.figure("/tokens_per_second/generated"), "tokens/s generated");
+  if (scored(v))
+    tile(v.figure("/score/perplexity"), "perplexity");
+  else
+    tile(v.figure("/tokens_per_second/generated"), "tokens/s generated");
   tile(v.figure("/tokens_per_second/processed"), "tokens/s, prompts included");
   tile(show_seconds(v.number("/seconds/total")), "in all");
   tile(percent(ratio(waiting_seconds(v), pass_seconds(v))), "of the passes spent waiting");
@@ -201,6 +216,10 @@ std::string figures_section(const Values& v) {
                {"time of these", show_seconds(v.number("/seconds/prefill"))},
                {"passes that only decode", v.count("/passes/decode")},
                {"time of these", show_seconds(v.number("/seconds/decode"))}};
+  if (scored(v)) {
+    rows.emplace_back("scored tokens, of all rows", v.count("/score/tokens"));
+    rows.emplace_back("their perplexity", v.figure("/score/perplexity"));
+  }
   if (const auto rate = decode_rate(v)) rows.emplace_back("tokens/s of these", show_figure(*rate));
   Rows more = {{"weights", bytes("/weights/bytes")},
                {"resident", bytes("/weights/resident_bytes")},
@@ -282,7 +301,9 @@ std::string report_page(const Json& report, const std::string& source) {
   // From the last to the first, so that a mark in what was put in is never taken for one.
   replace(page, "{{data}}", script_json(chart_data(values)));
   replace(page, "{{body}}", body(values));
-  replace(page, "{{title}}", escape_html(model_name(values) + " - zerostream run"));
+  replace(page, "{{title}}",
+          escape_html(model_name(values) +
+                      (scored(values) ? " - zerostream score" : " - zerostream run")));
   return page;
 }
 

@@ -50,6 +50,18 @@ TEST(ReportPage, HasTheFiguresWithoutScripts) {
   EXPECT_THAT(page, Not(HasSubstr("Predicted")));
 }
 
+TEST(ReportPage, OfScores) {
+  Json scores = report();
+  scores["score"] = {{"tokens", 5}, {"sum_logprob", -7.0}, {"perplexity", 4.0552}};
+  scores["rows"]["ok"] = 1;
+  const std::string page = text_of(report_page(scores, "r.json"));
+  EXPECT_THAT(page, HasSubstr("<title>opt-125m - zerostream score</title>"));
+  EXPECT_THAT(page, HasSubstr("5 tokens scored, perplexity 4.06; 1 row in 2 min 10 s."));
+  EXPECT_THAT(page, HasSubstr("<b>4.06</b><span>perplexity"));
+  EXPECT_THAT(page, HasSubstr("scored tokens"));
+  EXPECT_THAT(page, Not(HasSubstr("tokens/s generated")));
+}
+
 TEST(ReportPage, NeedsNothingFromElsewhere) {
   const std::string page = report_page(report(), "r.json");
   for (const char* outside : {"src=", "href=", "@import", "url(", "fetch("})
