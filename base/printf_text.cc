@@ -30,4 +30,8 @@ std::string printf_line(const char* format, ...) {
   return text + "\n";
 }
 
+std::string count_text(int64_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
 }  // namespace zerostream

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "base/printf_text.h"
 #include "cli/commands.h"
 #include "offload/cache_folder.h"
 #include "offload/store_cache.h"
@@ -48,8 +49,8 @@ void clean(const CleanFlags& flags) {
               << "  " << format_bytes(store.bytes) << "  " << store.path
               << (store.complete ? "" : "  (incomplete)") << "\n";
   }
-  std::cout << (flags.dry_run ? "would free " : "freed ") << format_bytes(bytes) << " of " << count
-            << " stores in " << user_cache_folder() << "\n";
+  std::cout << (flags.dry_run ? "would free " : "freed ") << format_bytes(bytes) << " of "
+            << count_text(count, "store") << " in " << user_cache_folder() << "\n";
 }
 
 }  // namespace

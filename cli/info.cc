@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "cli/commands.h"
 #include "model/checkpoint.h"
+#include "offload/manifest.h"
 #include "offload/packed_store.h"
 #include "zerostream/error.h"
 
@@ -56,6 +57,7 @@ OrderedJson format_info(const PackedStore& store) {
     info["quantised_head"] = format.quantised_head;
     info["compute_dtype"] = dtype_name(format.compute_dtype);
   }
+  info["layout"] = layout_name(format.layout);
   info["bits_per_weight"] = std::round(bits_per_weight(store) * 100) / 100;
   return info;
 }

@@ -68,7 +68,8 @@ Backend make_cuda_backend(const RunConfig::Device& config, const KernelLimits& l
 Backend make_cpu_backend(const RunConfig::Device& config, const KernelLimits& limits) {
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.threads = config.threads});
   auto kernels = std::make_unique<CpuKernels>(*device, limits.max_vocabulary);
-  return {std::move(device), std::move(kernels)};
+  const int32_t threads = device->threads();
+  return {.device = std::move(device), .kernels = std::move(kernels), .threads = threads};
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct Backend {
   std::unique_ptr<Kernels> kernels;
   int64_t free_bytes = 0;  // of a device with memory of its own: what it could give when made
   KernelLimits limits = {};
+  int32_t threads = 0;  // workers on the processor; 0: a device of another kind
 };
 
 // What kernels must be made for to run a model.

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/printf_text.h"
 #include "offload/job_state.h"
 #include "offload/loaded_model.h"
 #include "offload/memory_limit.h"
@@ -171,8 +172,10 @@ Placement resolved_kv_placement(const MemoryPlan& plan) {
 // The config with what `auto` became.
 RunConfig resolved(RunConfig config, const LoadedModel& model, const RuntimeOptions& options,
                    const MemoryPlan& plan) {
+  config.model.store = model.store.path();
   config.device.type = model.backend.device->kind();
-  if (options.device_memory) config.device.memory = options.device_memory;
+  if (model.backend.threads > 0) config.device.threads = model.backend.threads;
+  config.device.memory = options.device_memory.value_or(options.host_memory);
   config.host.memory = options.host_memory;
   const StoreFormat& format = model.store.format();
   config.weights.dtype = format.dtype;
@@ -233,14 +236,14 @@ class Job {
     const auto index = scan ? std::optional(scan->index) : std::nullopt;
     const ResumeSummary taken =
         output_.prepare(text_settings(config_, purpose_, model), config_.job.resume, index);
-    if (taken.kept + taken.redone > 0)
-      events_.note(config_.job.output + ": " + std::to_string(taken.kept) +
-                   " rows are finished already, " + std::to_string(taken.redone) +
-                   " that failed are tried again");
+    if (taken.kept > 0)
+      events_.note(config_.job.output + ": " + count_text(taken.kept, "row") + " finished already");
+    if (taken.redone > 0)
+      events_.note(config_.job.output + ": trying " + count_text(taken.redone, "failed row") +
+                   " again");
     if (taken.moved_aside > 0)
-      events_.warn(config_.job.output + ": " + std::to_string(taken.moved_aside) +
-                   " lines that are not of this input were moved to " + config_.job.output +
-                   ".old");
+      events_.warn(config_.job.output + ": " + count_text(taken.moved_aside, "line") +
+                   " not of this input, now in " + config_.job.output + ".old");
     facts_.rows_kept = taken.kept;
     if (scan) rows_total_ = scan->rows;
     if (purpose_ == Purpose::kScore && taken.kept > 0) output_.for_each_line(score_line());
@@ -264,6 +267,7 @@ class Job {
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);
     facts_.config = run_config_json(resolved(config_, model, options, generator.plan()));
+    facts_.config["nvme"]["engine"] = generator.statistics().io_engine;
     const RowJob job{
         .input = config_.job.input,
         .context = row_context(config_, purpose_, model, generator.max_context()),

@@ -67,6 +67,10 @@ Placement read_placement(const Json& value) {
     else
       throw BadValue{"a list of shares of device, host and nvme"};
   }
+  double fractions = 0;
+  for (const std::optional<Share>& share : {placement.device, placement.host, placement.nvme})
+    if (share && share->kind == Share::Kind::kFraction) fractions += share->fraction;
+  if (fractions > 1 + 1e-9) throw BadValue{"a list of shares of 100% together"};
   return placement;
 }
 

@@ -118,10 +118,10 @@ std::string summarise_report(const Json& report) {
                          report["score"]["tokens"].get<long long>());
   if (passes == 0) return lines;
   lines += printf_text(
-      "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading): %.1f generated/s, %.1f "
-      "processed/s\n",
+      "\ntokens: %lld prompt, %lld generated in %.1f s (%.1f s loading, %.1f s in passes): %.1f "
+      "generated/s, %.1f processed/s in passes\n",
       report["tokens"]["prompt"].get<long long>(), report["tokens"]["generated"].get<long long>(),
-      seconds["total"].get<double>(), seconds["load"].get<double>(),
+      seconds["total"].get<double>(), seconds["load"].get<double>(), passes,
       report["tokens_per_second"]["generated"].get<double>(),
       report["tokens_per_second"]["processed"].get<double>());
   lines += printf_text(

@@ -88,6 +88,7 @@ void RequestQueue::add(const InputRow& input) {
     bytes_ += input.bytes;
     ready_.push_back({std::move(request), std::move(row), input.bytes});
   } catch (const RowError& error) {
+    row.result.purpose = source_.context.purpose;
     row.result.reason = FinishReason::kError;
     row.result.error_code = error.code();
     row.result.error_message = error.what();

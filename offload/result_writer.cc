@@ -81,11 +81,10 @@ std::string result_text(const GenerationResult& result, const Tokenizer& tokeniz
 std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
   const GenerationResult& result = row.result;
   OrderedJson json = {{"id", row.id}, {"index", row.place.index}};
-  if (result.reason == FinishReason::kError) {
-    json["finish_reason"] = "error";
-    json["error"] = {{"code", result.error_code}, {"message", result.error_message}};
-  } else if (result.purpose == Purpose::kScore) {
-    add_prompt_scores(result, json);
+  const bool error = result.reason == FinishReason::kError;
+  if (result.purpose == Purpose::kScore) {
+    if (error) json["finish_reason"] = "error";
+    if (!error) add_prompt_scores(result, json);
   } else {
     if (tokenizer != nullptr) json["text"] = result_text(result, *tokenizer);
     json["token_ids"] = result.token_ids;
@@ -94,6 +93,7 @@ std::string result_line(const FinishedRow& row, const Tokenizer* tokenizer) {
                      {"completion_tokens", result.token_ids.size()}};
     if (!result.scores.empty()) json["logprobs"] = scores_json(result.scores);
   }
+  if (error) json["error"] = {{"code", result.error_code}, {"message", result.error_message}};
   return json_text(json);
 }
 

@@ -113,6 +113,9 @@ void check_job(const RunConfig& config) {
 }
 
 void check_runnable(const RunConfig& config) {
+  const std::string& kv = config.kv_cache.directory;
+  if (!kv.empty() && !std::filesystem::is_directory(kv))
+    throw UsageError("kv_cache.directory: there is no folder " + kv);
   if (config.parallel.ranks != 1)
     throw UsageError("parallel.ranks: several are not supported yet, but for plan and simulate");
 }

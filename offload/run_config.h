@@ -94,7 +94,8 @@ RunConfig load_run_config(const std::string& path, const std::vector<ConfigOverr
 // no file in two roles.
 void check_job(const RunConfig& config);
 
-// Throws UsageError where the config names what can be planned, but not run yet.
+// Throws UsageError where the config names what can be planned, but not run: several ranks, a
+// kv_cache.directory that is not there.
 void check_runnable(const RunConfig& config);
 
 // Splits "a.b=value" as given to --set. Throws UsageError.

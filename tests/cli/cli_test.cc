@@ -98,6 +98,10 @@ TEST_F(CliTest, RunFileIsRelativeToItself) {
   EXPECT_EQ(report["config"]["sampling"]["max_new_tokens"], 2);
   EXPECT_GT(report["weights"]["streamed_bytes_per_pass"], 0);
   EXPECT_GT(report["io"]["bytes_read"], 0);
+  EXPECT_EQ(report["config"]["model"]["store"], report["model"]["store"]);
+  EXPECT_EQ(report["config"]["nvme"]["engine"], report["io"]["engine"]);
+  EXPECT_GT(report["config"]["device"]["threads"], 0);
+  EXPECT_EQ(report["config"]["device"]["memory"], report["config"]["host"]["memory"]);
 }
 
 TEST_F(CliTest, StandardInputAndOutput) {
@@ -113,6 +117,7 @@ TEST_F(CliTest, BadRowsEndInExitCodeSeven) {
   const CommandResult first = command(run_arguments());
   EXPECT_EQ(first.exit_code, 7) << first.err;
   EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 3u);
+  EXPECT_THAT(read("out.jsonl"), HasSubstr("\"usage\":{\"prompt_tokens\":0,"));
   const CommandResult again = command(run_arguments());
   EXPECT_EQ(again.exit_code, 7) << "failed rows are tried again";
   EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 3u);
@@ -204,6 +209,7 @@ TEST_F(CliTest, PackAndInfo) {
   const Json store = Json::parse(command({"info", "store", "--json", "--verify"}).out);
   EXPECT_EQ(store["kind"], "packed store");
   EXPECT_EQ(store["dtype"], "bf16");
+  EXPECT_EQ(store["layout"], "tile64");
   EXPECT_EQ(store["verified"], true);
   const Json checkpoint = Json::parse(command({"info", kModel, "--json"}).out);
   EXPECT_EQ(checkpoint["format"], "safetensors");
@@ -271,8 +277,8 @@ TEST_F(CliTest, ScoreSaysHowProbableTextsAre) {
   arguments.pop_back();  // --quiet
   const CommandResult more = command(arguments);
   EXPECT_EQ(more.exit_code, 7) << more.err;
-  EXPECT_THAT(more.err, AllOf(HasSubstr("3 rows are finished already"),
-                              HasSubstr("score: perplexity "), HasSubstr("over 6 tokens")));
+  EXPECT_THAT(more.err, AllOf(HasSubstr("3 rows finished already"), HasSubstr("score: perplexity "),
+                              HasSubstr("over 6 tokens")));
   score = Json::parse(read("out.report.json"))["score"];
   EXPECT_EQ(score["tokens"], 6);
   EXPECT_EQ(parse_lines(read("out.jsonl")).size(), 5u);
@@ -286,8 +292,8 @@ TEST_F(CliTest, CleanRemovesCachedStores) {
   write_rows(1);
   ASSERT_EQ(command(run_arguments()).exit_code, 0);
   EXPECT_THAT(command({"clean", "--older-than", "1d"}).out, HasSubstr("freed 0 B of 0 stores"));
-  EXPECT_THAT(command({"clean", "--dry-run"}).out, HasSubstr("of 1 stores"));
-  EXPECT_THAT(command({"clean"}).out, AllOf(HasSubstr("removed"), HasSubstr("of 1 stores")));
+  EXPECT_THAT(command({"clean", "--dry-run"}).out, HasSubstr("of 1 store in"));
+  EXPECT_THAT(command({"clean"}).out, AllOf(HasSubstr("removed"), HasSubstr("of 1 store in")));
   EXPECT_THAT(command({"clean"}).out, HasSubstr("freed 0 B of 0 stores"));
 }
 

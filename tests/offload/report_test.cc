@@ -58,7 +58,7 @@ TEST(Report, NothingDoneIsNoDivisionByZero) {
 TEST(Report, SummaryTellsPeople) {
   const std::string summary = summarise_report(make_report(facts()));
   EXPECT_THAT(summary, HasSubstr("rows: 7 ok, 1 failed\n"));
-  EXPECT_THAT(summary, HasSubstr("5.0 generated/s"));
+  EXPECT_THAT(summary, HasSubstr("10.0 s in passes): 5.0 generated/s"));
   EXPECT_THAT(summary, HasSubstr("by io_uring"));
   EXPECT_THAT(summary, HasSubstr("bound by compute"));
 }

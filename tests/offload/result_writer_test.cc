@@ -73,6 +73,13 @@ TEST(ResultLine, ErrorsAndLogprobs) {
   row.result.error_code = "bad_value";
   row.result.error_message = "top_p: 2 is not";
   EXPECT_EQ(result_line(row, nullptr),
+            R"({"id":"r","index":1,"token_ids":[],"finish_reason":"error",)"
+            R"("usage":{"prompt_tokens":3,"completion_tokens":0},)"
+            R"("error":{"code":"bad_value","message":"top_p: 2 is not"}})");
+  const LetterTokenizer tokenizer;
+  EXPECT_EQ(Json::parse(result_line(row, &tokenizer))["text"], "");
+  row.result.purpose = Purpose::kScore;
+  EXPECT_EQ(result_line(row, nullptr),
             R"({"id":"r","index":1,"finish_reason":"error",)"
             R"("error":{"code":"bad_value","message":"top_p: 2 is not"}})");
   row = finished(1, {5}, FinishReason::kLength);

@@ -189,7 +189,8 @@ TEST_F(RunConfigTest, ReadsShares) {
   EXPECT_EQ(config.kv_cache.placement.memory_bytes(int64_t{8} << 30, "key"), int64_t{1} << 30);
   EXPECT_EQ(config.kv_cache.directory, folder_.file("kv"));
   EXPECT_EQ(run_config_json(config)["weights"]["placement"]["nvme"], "rest");
-  for (const char* share : {"{host: 120%}", "{host: lots}", "{disk: rest}", "{host: -1}"})
+  for (const char* share :
+       {"{host: 120%}", "{host: lots}", "{disk: rest}", "{host: -1}", "{host: 60%, nvme: 60%}"})
     EXPECT_THAT(error(std::string("weights: {placement: ") + share + "}"), HasSubstr("share"));
   const Placement short_of_all =
       load("weights: {placement: {host: 50%, nvme: 40%}}").weights.placement;
@@ -206,6 +207,8 @@ TEST_F(RunConfigTest, RefusesWhatDoesNotExistYet) {
       EXPECT_THAT(error.what(), HasSubstr("not supported yet")) << text;
     }
   }
+  EXPECT_THROW(check_runnable(load("kv_cache: {directory: none}")), UsageError);
+  check_runnable(load("kv_cache: {directory: .}"));
   check_runnable(load("device: {type: cpu}"));
   check_runnable(load("device: {type: cuda}"));
 }
