@@ -20,18 +20,20 @@ constexpr int kStep = 32;  // inputs; lane t of a group holds 8 * t .. 8 * t + 7
 constexpr int kOutputs = static_cast<int>(kPanelOutputs);
 
 // How a warp divides outputs of a panel: kWide adjacent ones for each lane g, so that a lane reads
-// them at once, fragment j the j % kWide-th of them.
-template <int kFragments, int kWidth>
+// them at once, fragment j the j % kWide-th of them. What it reads comes kAhead steps before it is
+// multiplied: few outputs leave registers for it, and need it, as few warps share the work.
+template <int kFragments, int kWidth, int kSteps>
 struct Columns {
   static constexpr int kCount = kFragments;
   static constexpr int kWide = kWidth;
+  static constexpr int kAhead = kSteps;
   // Output, within the warp's, of column `col` of fragment j.
   static __device__ __forceinline__ int output(int j, int col) {
     return j / kWide * (kFragmentOutputs * kWide) + kWide * col + j % kWide;
   }
 };
-using FewColumns = Columns<2, 2>;  // a warp has a quarter of a panel
-using AllColumns = Columns<8, 4>;  // a whole one
+using FewColumns = Columns<2, 2, 6>;  // a warp has a quarter of a panel
+using AllColumns = Columns<8, 4, 1>;  // a whole one
 
 template <int kRowTiles, typename Cols>
 struct Sums {
@@ -103,109 +105,115 @@ struct Panel {
   }
 };
 
+// Kinds of weights: Step is what a lane reads for kStep inputs of its rows and outputs.
 template <typename T>
 struct FloatWeight {
   static constexpr int kTileInputs = 32;
 
   template <int kRowTiles, typename Cols>
-  static __device__ __forceinline__ void step(Sums<kRowTiles, Cols>& sums, const Panel& panel,
-                                              const TensorView& source, int64_t row_begin,
-                                              int64_t input) {
-    const uint32_t* words = panel.words(input / kTileInputs, static_cast<int>(threadIdx.x % 4) * 4);
+  struct Step {
+    SourceStep<kRowTiles> from;
     uint32_t pairs[4][Cols::kCount];
+
+    __device__ __forceinline__ void load(const Panel& panel, const TensorView& source,
+                                         int64_t row_begin, int64_t input) {
+      const uint32_t* words =
+          panel.words(input / kTileInputs, static_cast<int>(threadIdx.x % 4) * 4);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) load_words<Cols>(pairs[i], words + i * kOutputs);
-    const SourceStep<kRowTiles> from = load_source<kRowTiles>(source, row_begin, input);
+      for (int i = 0; i < 4; ++i) load_words<Cols>(pairs[i], words + i * kOutputs);
+      from = load_source<kRowTiles>(source, row_begin, input);
+    }
+
+    __device__ __forceinline__ void add_to(Sums<kRowTiles, Cols>& sums) const {
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
+      for (int half = 0; half < 2; ++half)
 #pragma unroll
-      for (int tile = 0; tile < kRowTiles; ++tile) {
-        uint32_t a[4];
-        from.fragment(a, tile, half);
+        for (int tile = 0; tile < kRowTiles; ++tile) {
+          uint32_t a[4];
+          from.fragment(a, tile, half);
 #pragma unroll
-        for (int j = 0; j < Cols::kCount; ++j)
-          multiply_add<T>(sums.of[tile][j], a, {pairs[2 * half][j], pairs[2 * half + 1][j]});
-      }
-  }
+          for (int j = 0; j < Cols::kCount; ++j)
+            multiply_add<T>(sums.of[tile][j], a, {pairs[2 * half][j], pairs[2 * half + 1][j]});
+        }
+    }
+  };
 };
 
 template <typename T, int kBits>
 struct QuantisedWeight {
   static constexpr int kTileInputs = 512 / kBits;
 
-  // The zeros of the outputs whose words lane g reads, over kByteOffset.
-  template <typename Cols>
-  static __device__ __forceinline__ void load_zeros(float (&zeros)[Cols::kCount],
-                                                    const Panel& panel, const std::byte* group) {
-    const std::byte* bytes = group + 2 * kOutputs + panel.output_begin;
-    const int g = threadIdx.x % kWarpThreads / 4;
-#pragma unroll
-    for (int j = 0; j < Cols::kCount; ++j) {
-      const int zero =
-          panel.has_zeros ? static_cast<int>(bytes[Cols::output(j, g)]) : 1 << (kBits - 1);
-      zeros[j] = kByteOffset + static_cast<float>(zero);
-    }
-  }
-
-  // 32 inputs of one group: those of `words` in bits `shift` and on of each byte.
   template <int kRowTiles, typename Cols>
-  static __device__ __forceinline__ void add(Sums<kRowTiles, Cols>& sums, const Panel& panel,
-                                             const TensorView& source, int64_t row_begin,
-                                             int64_t input,
-                                             const uint32_t (&words)[2][Cols::kCount], int shift) {
-    const int64_t group_bytes = kOutputs * (panel.has_zeros ? 3 : 2);
-    const std::byte* group = panel.groups + input / panel.group_size * group_bytes;
-    float zeros[Cols::kCount];
-    load_zeros<Cols>(zeros, panel, group);
-    const SourceStep<kRowTiles> from = load_source<kRowTiles>(source, row_begin, input);
-    Sums<kRowTiles, Cols> part;
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
+  struct Step {
+    SourceStep<kRowTiles> from;
+    uint32_t words[2][Cols::kCount];
+    int shift;                       // to the first bit of a number in each byte
+    uint8_t zeros[Cols::kCount];     // of the outputs whose words lane g reads
+    __half scales[Cols::kCount][2];  // of those whose sums it has
+
+    __device__ __forceinline__ void load(const Panel& panel, const TensorView& source,
+                                         int64_t row_begin, int64_t input) {
+      const auto within = static_cast<int>(input % kTileInputs);
+      const uint32_t* quads =
+          panel.words(input / kTileInputs, within % 64 / 4 + static_cast<int>(threadIdx.x % 4) * 2);
+      load_words<Cols>(words[0], quads);
+      load_words<Cols>(words[1], quads + kOutputs);
+      shift = within < 64 ? 0 : 4;
+      load_group(panel, input);
+      from = load_source<kRowTiles>(source, row_begin, input);
+    }
+
+    // All inputs of a step lie in one group.
+    __device__ __forceinline__ void load_group(const Panel& panel, int64_t input) {
+      const int lane = threadIdx.x % kWarpThreads;
+      const std::byte* group =
+          panel.groups + input / panel.group_size * (kOutputs * (panel.has_zeros ? 3 : 2));
+      const auto* group_scales = reinterpret_cast<const __half*>(group) + panel.output_begin;
+      const std::byte* group_zeros = group + 2 * kOutputs + panel.output_begin;
 #pragma unroll
       for (int j = 0; j < Cols::kCount; ++j) {
-        const uint32_t mask = kBits == 4 ? 0x0f0f0f0fu : 0xffffffffu;
-        const uint2 pairs = unpack_bytes<T>(words[half][j] >> shift & mask, zeros[j]);
-#pragma unroll
-        for (int tile = 0; tile < kRowTiles; ++tile) {
-          uint32_t a[4];
-          from.fragment(a, tile, half);
-          multiply_add<T>(part.of[tile][j], a, {pairs.x, pairs.y});
-        }
+        zeros[j] = panel.has_zeros ? static_cast<uint8_t>(group_zeros[Cols::output(j, lane / 4)])
+                                   : uint8_t{1 << (kBits - 1)};
+        for (int col = 0; col < 2; ++col)
+          scales[j][col] = group_scales[Cols::output(j, lane % 4 * 2 + col)];
       }
-    scale<kRowTiles, Cols>(sums, part, reinterpret_cast<const __half*>(group) + panel.output_begin);
-  }
+    }
 
-  template <int kRowTiles, typename Cols>
-  static __device__ __forceinline__ void scale(Sums<kRowTiles, Cols>& sums,
-                                               const Sums<kRowTiles, Cols>& part,
-                                               const __half* scales) {
-    const int t = threadIdx.x % 4;
+    __device__ __forceinline__ void add_to(Sums<kRowTiles, Cols>& sums) const {
+      constexpr uint32_t kMask = kBits == 4 ? 0x0f0f0f0fu : 0xffffffffu;
+      Sums<kRowTiles, Cols> part;
 #pragma unroll
-    for (int j = 0; j < Cols::kCount; ++j)
+      for (int half = 0; half < 2; ++half)
 #pragma unroll
-      for (int col = 0; col < 2; ++col) {
-        const float factor = to_float(scales[Cols::output(j, 2 * t + col)]);
+        for (int j = 0; j < Cols::kCount; ++j) {
+          const uint2 pairs = unpack_bytes<T>(words[half][j] >> shift & kMask,
+                                              kByteOffset + static_cast<float>(zeros[j]));
 #pragma unroll
-        for (int tile = 0; tile < kRowTiles; ++tile) {
-          float(&sum)[4] = sums.of[tile][j];
-          sum[col] = fmaf(factor, part.of[tile][j][col], sum[col]);
-          sum[2 + col] = fmaf(factor, part.of[tile][j][2 + col], sum[2 + col]);
+          for (int tile = 0; tile < kRowTiles; ++tile) {
+            uint32_t a[4];
+            from.fragment(a, tile, half);
+            multiply_add<T>(part.of[tile][j], a, {pairs.x, pairs.y});
+          }
         }
-      }
-  }
+      scale(sums, part);
+    }
 
-  template <int kRowTiles, typename Cols>
-  static __device__ __forceinline__ void step(Sums<kRowTiles, Cols>& sums, const Panel& panel,
-                                              const TensorView& source, int64_t row_begin,
-                                              int64_t input) {
-    const auto within = static_cast<int>(input % kTileInputs);
-    const uint32_t* quads =
-        panel.words(input / kTileInputs, within % 64 / 4 + static_cast<int>(threadIdx.x % 4) * 2);
-    uint32_t words[2][Cols::kCount];
-    load_words<Cols>(words[0], quads);
-    load_words<Cols>(words[1], quads + kOutputs);
-    add<kRowTiles, Cols>(sums, panel, source, row_begin, input, words, within < 64 ? 0 : 4);
-  }
+    __device__ __forceinline__ void scale(Sums<kRowTiles, Cols>& sums,
+                                          const Sums<kRowTiles, Cols>& part) const {
+#pragma unroll
+      for (int j = 0; j < Cols::kCount; ++j)
+#pragma unroll
+        for (int col = 0; col < 2; ++col) {
+          const float factor = to_float(scales[j][col]);
+#pragma unroll
+          for (int tile = 0; tile < kRowTiles; ++tile) {
+            float(&sum)[4] = sums.of[tile][j];
+            sum[col] = fmaf(factor, part.of[tile][j][col], sum[col]);
+            sum[2 + col] = fmaf(factor, part.of[tile][j][2 + col], sum[2 + col]);
+          }
+        }
+    }
+  };
 };
 
 // The sums of the warp's rows and outputs in panel `index`.
@@ -218,10 +226,21 @@ __device__ __forceinline__ Sums<kRowTiles, Cols> multiply(const LinearArgs& args
   const int64_t tiles = (weight.inputs + Weight::kTileInputs - 1) / Weight::kTileInputs;
   const Panel panel = {data, data + tiles * kTileBytes, output_begin, weight.group_size,
                        weight.has_zeros};
+  constexpr int kAhead = Cols::kAhead;
+  typename Weight::template Step<kRowTiles, Cols> steps[kAhead];
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i)
+    if (i == 0 || i * kStep < weight.inputs)
+      steps[i].load(panel, args.source, row_begin, i * kStep);
   Sums<kRowTiles, Cols> sums;
-#pragma unroll 2
-  for (int64_t input = 0; input < weight.inputs; input += kStep)
-    Weight::step(sums, panel, args.source, row_begin, input);
+  for (int64_t begin = 0; begin < weight.inputs; begin += kAhead * kStep)
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int64_t input = begin + i * kStep, next = input + kAhead * kStep;
+      if (input >= weight.inputs) break;
+      steps[i].add_to(sums);
+      if (next < weight.inputs) steps[i].load(panel, args.source, row_begin, next);
+    }
   return sums;
 }
 
