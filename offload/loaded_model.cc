@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "model/input_file.h"
+#include "offload/host_plan.h"
 #include "offload/json_values.h"
 #include "offload/memory_limit.h"
 #include "offload/pack.h"
@@ -75,6 +76,26 @@ void check_activations(const RunConfig& config, const StoreFormat& format) {
                      config.model.path + " are " + format_name(format));
 }
 
+// Throws InfeasibleError where memory is too small for the least that a run can be: one row of one
+// token, nothing of it resident that may rest elsewhere.
+void check_memory(const RunConfig& config, const Backend& backend, const ModelLayout& layout) {
+  RuntimeOptions options = runtime_options(config);
+  fit_options(backend, options);
+  MemoryRequest request = memory_request(options, backend.device->scratch_bytes());
+  request.max_sequences = std::max(request.max_sequences, 1);
+  request.token_budget = std::max(request.token_budget, request.max_sequences);
+  request.prefetch_depth = std::max(request.prefetch_depth, 0);
+  request.workload = {
+      .rows = 1, .mean_prompt_tokens = 1, .longest_prompt_tokens = 1, .longest_row_tokens = 1};
+  try {
+    plan_run_memory(layout, request, options.host_memory);
+  } catch (const InfeasibleError&) {
+    if (request.kv_placement.kind != PlacementKind::kAuto) throw;
+    request.kv_placement.kind = PlacementKind::kNvme;
+    plan_run_memory(layout, request, options.host_memory);
+  }
+}
+
 // What the run would be refused for after packing is found before it.
 void check_before_packing(const RunConfig& config, const Checkpoint& checkpoint,
                           const PackOptions& packing, const LoadOptions& options) {
@@ -84,7 +105,8 @@ void check_before_packing(const RunConfig& config, const Checkpoint& checkpoint,
   std::vector<std::string> ignored;  // noted when the store is there
   const SamplingSettings sampling = sampling_of(config, checkpoint, &ignored);
   check_sampling(sampling, model.vocab_size, !checkpoint.tokenizer().is_null());
-  make_backend(config.device, kernel_limits(config.device, make_layout(model, format)));
+  const ModelLayout layout = make_layout(model, format);
+  check_memory(config, make_backend(config.device, kernel_limits(config.device, layout)), layout);
   options.before_packing({.fingerprint = pack_fingerprint(checkpoint, packing),
                           .format = format,
                           .sampling = sampling});

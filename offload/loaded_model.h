@@ -38,8 +38,9 @@ struct LoadedModel {
 };
 
 // Opens the model, packing it first where needed and nothing that can be known before speaks
-// against it. Throws CheckpointError, IoError, DeviceError, UsageError (the run file asks for
-// another dtype than the store's, or for stop strings of a model without a tokenizer).
+// against it. Throws CheckpointError, IoError, DeviceError, InfeasibleError (memory that no run
+// could do with), UsageError (the run file asks for another dtype than the store's, or for stop
+// strings of a model without a tokenizer).
 LoadedModel load_model(const RunConfig& config, const LoadOptions& options);
 
 // How the run file wants a checkpoint packed.

@@ -147,6 +147,8 @@ TEST_F(CliTest, WhatCannotRunIsNotPacked) {
       {"device.int8_activations=true", "needs int8 or int4 weights"}};
   for (const auto& [set, message] : cases)
     expect_error(run_arguments({"--set", "model.store=second", "--set", set}), 2, message);
+  expect_error(run_arguments({"--set", "model.store=second", "--set", "host.memory=1KiB"}), 3,
+               "but may use 1.00 KiB");
   std::vector<std::string> score = run_arguments({"--set", "model.store=second"});
   score[0] = "score";
   expect_error(score, 2, "it holds generated rows");
