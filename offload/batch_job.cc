@@ -125,6 +125,8 @@ Json text_settings(const RunConfig& config, Purpose purpose, const LoadedModel& 
                                   .sampling = model.sampling});
   settings["tokenizer"] = files.value("tokenizer.json", "");
   if (purpose == Purpose::kGenerate) settings["eos_token_ids"] = model.eos_ids;
+  settings["device"] = nullptr;
+  if (model.backend.device->kind() == DeviceKind::kCuda) settings["device"] = "cuda";
   return settings;
 }
 
@@ -258,11 +260,15 @@ class Job {
       options.workload = measure_workload(
           config_.job.input, row_context(config_, purpose_, model, model_context(model)), stop_);
     events_.adjust(options);
-    facts_.predicted = plan_this_run(model,
-                                     {.cache_folder = cache_folder_,
-                                      .int8_activations = config_.device.int8_activations,
-                                      .note = events_.note},
-                                     options);
+    const auto forecast = plan_this_run(model,
+                                        {.cache_folder = cache_folder_,
+                                         .int8_activations = config_.device.int8_activations,
+                                         .note = events_.note},
+                                        options);
+    if (forecast) {
+      facts_.predicted = forecast->predicted;
+      facts_.storage_rate = forecast->read_rate;
+    }
     Generator generator(model.store, *model.backend.device, *model.backend.kernels,
                         model.tokenizer.get(), options);
     for (const std::string& note : generator.statistics().notes) events_.note(note);

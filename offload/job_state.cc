@@ -141,6 +141,7 @@ constexpr std::pair<std::string_view, const char*> kSettingNames[] = {
     {"tokenizer", "the digest of the tokenizer"},
     {"eos_token_ids", "the model's EOS ids"},
     {"over_length", "job.over_length"},
+    {"device", "device.type"},
     {"int8_activations", "device.int8_activations"},
     {"kv_dtype", "kv_cache.dtype"}};
 

@@ -97,6 +97,8 @@ Json make_report(const ReportFacts& facts) {
       {"notes", s.notes}};
   if (!facts.score.is_null()) report["score"] = facts.score;
   if (!facts.predicted.is_null()) report["predicted"] = facts.predicted;
+  if (facts.storage_rate > 0)
+    report["io"]["ceiling_gigabytes_per_second"] = facts.storage_rate / 1e9;
   if (!facts.history.is_null()) report["history"] = facts.history;
   if (!facts.timeline.is_null()) report["timeline"] = facts.timeline;
   return report;

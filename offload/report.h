@@ -18,10 +18,11 @@ struct ReportFacts {
   bool stopped = false;                  // by a signal
   double total_seconds = 0;              // from start to end, loading included
   int64_t peak_resident_bytes = 0;
-  Json score;      // ScoreTotals::json() of a scoring job; null: none
-  Json predicted;  // of a run whose sizes were planned with rates; null: none
-  Json history;    // RunHistory::json(); null: none
-  Json timeline;   // PassWindows::json(); null: none
+  Json score;               // ScoreTotals::json() of a scoring job; null: none
+  Json predicted;           // of a run whose sizes were planned with rates; null: none
+  double storage_rate = 0;  // bytes/s that reads had when they were probed; 0: they were not
+  Json history;             // RunHistory::json(); null: none
+  Json timeline;            // PassWindows::json(); null: none
 };
 
 // The report. Rates of nothing in no time are 0.

@@ -17,16 +17,17 @@ Json predicted_json(const JobPrediction& job) {
 
 }  // namespace
 
-Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, RuntimeOptions& options) {
+std::optional<RunForecast> plan_this_run(const LoadedModel& model, const RunPlanning& planning,
+                                         RuntimeOptions& options) {
   fit_options(model.backend, options);
-  if (options.plan) return {};
+  if (options.plan) return std::nullopt;
   const ModelLayout& layout = model.store.layout();
   PlanRequest request;
   request.host_memory = options.host_memory;
   request.memory = memory_request(options, model.backend.device->scratch_bytes());
   request.int8_activations = planning.int8_activations;
   options.plan = plan_without_rates(layout, request.memory, options.host_memory);
-  if (options.plan) return {};
+  if (options.plan) return std::nullopt;
   planning.note("measuring this machine, or using what was measured of it before");
   const HardwareProfile profile =
       load_profile_or_measure(planning.cache_folder, model.backend,
@@ -36,7 +37,7 @@ Json plan_this_run(const LoadedModel& model, const RunPlanning& planning, Runtim
                                .int8_activations = planning.int8_activations});
   const RunPlan plan = plan_run(layout, request, profile);
   options.plan = plan.memory;
-  return predicted_json(plan.job);
+  return RunForecast{predicted_json(plan.job), profile.storage ? profile.storage->read.median : 0};
 }
 
 }  // namespace zerostream

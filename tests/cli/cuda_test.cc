@@ -113,6 +113,17 @@ TEST_F(CudaRunTest, AFailureOfTheDeviceInMidRunLosesNothing) {
   }
 }
 
+TEST_F(CudaRunTest, RowsOfACpuAreNotMixedWithThoseOfAGpu) {
+  write_rows(2);
+  ASSERT_EQ(command(run_arguments({"--set", "device.type=cpu"})).exit_code, 0);
+  expect_error(on_cuda(), 2, "device.type was not set and is \"cuda\"");
+  std::filesystem::remove(folder_.file("out.jsonl"));
+  std::filesystem::remove(folder_.file("out.jsonl.state"));
+  ASSERT_EQ(command(on_cuda()).exit_code, 0);
+  EXPECT_EQ(command(on_cuda()).exit_code, 0);
+  expect_error(run_arguments({"--set", "device.type=cpu"}), 2, "device.type was \"cuda\"");
+}
+
 TEST_F(CudaRunTest, DeviceAndHostMemoryAreBounds) {
   write_rows(1);
   CommandResult result = command(run_arguments(
@@ -232,6 +243,7 @@ TEST_F(CudaRunTest, AutomaticSizesComeFromTheDevicesRates) {
   EXPECT_EQ(report["config"]["batch"]["max_sequences"], 6);
   EXPECT_LE(report["config"]["batch"]["token_budget"], 12) << "all prompts at once";
   EXPECT_GT(report["predicted"]["total_seconds"].get<double>(), 0);
+  EXPECT_GT(report["io"]["ceiling_gigabytes_per_second"].get<double>(), 0);
   EXPECT_GT(report["predicted"]["decode_tokens_per_second"].get<double>(), 0);
 }
 
